@@ -1,0 +1,1 @@
+"""The API of Hearth: resource kinds and the contracts between its parts."""

@@ -1,0 +1,1 @@
+"""Contracts between the parts of Hearth: what crosses a process boundary."""

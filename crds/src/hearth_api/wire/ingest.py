@@ -1,0 +1,73 @@
+"""RunSpec and RunReport: what an ingestion pod is given and what it says at the end."""
+
+import json
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from hearth_api.base import StrictModel
+from hearth_api.wire.documents import Trust
+
+TERMINATION_LIMIT_BYTES = 3500
+"""Kubernetes keeps the last 4,096 bytes of a termination message; a report that is longer loses its head."""
+
+
+class RunLimits(StrictModel):
+    """Bounds of one item; beyond them the item is refused and the run goes on."""
+
+    item_bytes: int = Field(default=50_000_000, ge=1)
+    attachment_depth: int = Field(default=5, ge=1)
+    pages: int = Field(default=2000, ge=1)
+    seconds_per_item: int = Field(default=60, ge=1)
+
+
+class RunSpec(StrictModel):
+    """One run of one IngestionSource (the file run.json in the pod)."""
+
+    source: str
+    knowledge_base: str
+    type: Literal["email", "documents", "calendar", "teams"]
+    path: str
+    """Absolute path inside the pod: the claim's mount joined with the source's path."""
+    format: Literal["auto", "mbox", "maildir", "eml"] = "auto"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    trust: Trust = Trust.EXTERNAL
+    limits: RunLimits = RunLimits()
+    at_source: bool = False
+    knowledge_url: str
+    token_path: str
+
+
+class RunCounts(StrictModel):
+    """Documents by what happened to them."""
+
+    added: int = 0
+    updated: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    failed: int = 0
+
+
+class RunReport(StrictModel):
+    """What a run did. Goes into the termination message and from there into status."""
+
+    started: datetime
+    finished: datetime
+    outcome: Literal["Succeeded", "PartiallyFailed", "Failed"]
+    counts: RunCounts = RunCounts()
+    bytes: int = 0
+    first_error: str | None = None
+    errors: tuple[str, ...] = ()
+
+    def to_termination_message(self) -> str:
+        """Return JSON of at most `TERMINATION_LIMIT_BYTES`: counters stay, errors are dropped from the end."""
+        body = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        first = body.get("firstError")
+        if isinstance(first, str):
+            body["firstError"] = first[:500]
+        while len(text := json.dumps(body)) > TERMINATION_LIMIT_BYTES and body.get("errors"):
+            body["errors"] = body["errors"][:-1]
+        return text

@@ -1,0 +1,94 @@
+"""What a Serve application is started with and what it tells (INTERFACES, "Serve app")."""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from hearth_api.base import LenientModel, StrictModel
+
+
+class Engine(StrEnum):
+    """What computes."""
+
+    LLAMA_CPP = "LlamaCpp"
+    ONNX_RUNTIME = "OnnxRuntime"
+    TRANSFORMERS = "Transformers"
+
+
+class Task(StrEnum):
+    """What a model is for."""
+
+    CHAT = "Chat"
+    EMBED = "Embed"
+
+
+class ServeModel(StrictModel):
+    """Where weights come from: package://, file:// or pvc-mounted paths; pinned by SHA-256 of the file."""
+
+    source: str
+    sha256: str | None = None
+
+
+class ServeArgs(StrictModel):
+    """Whatever needs a reload of the model. `args` of the Serve application. Never a secret."""
+
+    model_id: str
+    task: Task
+    engine: Engine
+    model: ServeModel
+    context_tokens: int = Field(default=2048, ge=1)
+    concurrency: int = Field(default=1, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    gpu_layers: int = Field(default=0, ge=0)
+    memory_bytes: int = Field(default=0, ge=0)
+    num_cpus: float = Field(default=1, ge=0)
+    num_gpus: float = Field(default=0, ge=0)
+    node: str
+    """Value of the Ray node label `hearth-node` that the replica is pinned to."""
+    token_path: str = "/var/run/secrets/hearth/serve/token"
+    """File on the serving machine that holds the bearer token of the Serve port."""
+
+
+class ServeTunables(StrictModel):
+    """Applied in place through `user_config`, without a reload."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    system_prompt: str | None = None
+    query_prefix: str = ""
+    document_prefix: str = ""
+
+
+class MemoryInfo(LenientModel):
+    """Bytes of the replica's process."""
+
+    now: int
+    peak: int
+
+
+class ServeInfo(LenientModel):
+    """Answer of `GET <prefix>/info`."""
+
+    build: str
+    """SHA-256 of the installed hearth_serve sources: two nodes with different code are told apart."""
+    engine: Engine
+    engine_version: str
+    model_id: str
+    model_digest: str
+    context_tokens: int
+    dimensions: int | None = None
+    slots_total: int
+    slots_busy: int
+    tokens_produced: int
+    memory: MemoryInfo
+    node: str
+    pid: int
+
+
+class ProbeResult(LenientModel):
+    """Answer of `POST <prefix>/probe`: one token or one vector was computed."""
+
+    ok: Literal[True] = True
+    took_ms: float

@@ -1,0 +1,1 @@
+"""What every Hearth service needs at run time: logs, service tokens, token review."""

@@ -1,0 +1,1 @@
+"""The HTTP edge of Hearth: OpenAI-compatible API, retrieval, keys, priorities."""

@@ -1,0 +1,1 @@
+"""One run of one IngestionSource: list, diff, fetch, parse, hand over."""

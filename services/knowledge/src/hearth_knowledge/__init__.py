@@ -1,0 +1,1 @@
+"""The only owner of knowledge: documents, versions, keys, chunks, vectors, search."""
