@@ -1,1 +1,1 @@
-"""What every Hearth service needs at run time: logs, service tokens, token review."""
+"""What every Hearth service needs at run time: logs, service tokens, token review. Import from the modules."""
