@@ -1,0 +1,167 @@
+"""Builds the cluster's programs once per content of hack/cluster/ and keeps them in the cache that clones share.
+
+python -m hearth_hack.binaries [MODULE...]      builds what is missing, prints the folder that holds all of them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hearth_hack.golang import find_go, go_environment
+from hearth_hack.paths import Paths, default_paths
+from hearth_hack.tools import MODULES, TOOLS, Tool, select, tool_key
+
+
+class BuildError(RuntimeError):
+    """A Go build failed; `log` holds the compiler's words."""
+
+    def __init__(self, module: str, *, log: Path) -> None:
+        super().__init__(f"building {module} failed: see {log}")
+        self.module = module
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """The folder of the built programs."""
+
+    directory: Path
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+
+def binaries_directory(paths: Paths) -> Path:
+    """One folder of links for this content of hack/cluster/, whichever tools are built so far."""
+    keys = "".join(tool_key(tool, modules=paths.cluster_modules) for tool in TOOLS)
+    return paths.binaries / f"all-{hashlib.sha256(keys.encode()).hexdigest()[:12]}"
+
+
+def tool_directory(tool: Tool, *, paths: Paths) -> Path:
+    return paths.binaries / f"{tool.module}-{tool_key(tool, modules=paths.cluster_modules)}"
+
+
+def is_built(tool: Tool, *, paths: Paths) -> bool:
+    return tool_directory(tool, paths=paths).is_dir()
+
+
+@contextlib.contextmanager
+def file_lock(file: Path) -> Iterator[None]:
+    """Exclusive between processes, clones included; the kernel releases it when its holder dies."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def build_tool(tool: Tool, *, paths: Paths) -> None:
+    """Compiles into a scratch folder and renames it: a folder under its final name is always complete."""
+    final = tool_directory(tool, paths=paths)
+    with file_lock(paths.binaries / f"{tool.module}.lock"):
+        if final.is_dir():
+            return
+        scratch = final.with_name(f"{final.name}.part")
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        log = paths.binaries / f"{tool.module}.log"
+        go = find_go(paths.cache)
+        with log.open("w") as output:
+            for name, package in tool.programs:
+                command = [str(go), "build", *tool.flags, "-o", str(scratch / name), package]
+                done = subprocess.run(
+                    ["nice", *command],
+                    cwd=paths.cluster_modules / tool.module,
+                    env=go_environment(paths.cache),
+                    stdout=output,
+                    stderr=output,
+                    check=False,
+                )
+                if done.returncode != 0:
+                    raise BuildError(tool.module, log=log)
+        for alias in tool.aliases:
+            (scratch / alias).symlink_to(tool.programs[0][0])
+        scratch.rename(final)
+
+
+def download_modules(tool: Tool, *, paths: Paths) -> None:
+    """Fills the module cache, so that the network is busy while something else uses the processor."""
+    if is_built(tool, paths=paths):
+        return
+    log = paths.binaries / f"{tool.module}-download.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        done = subprocess.run(
+            [str(find_go(paths.cache)), "mod", "download"],
+            cwd=paths.cluster_modules / tool.module,
+            env=go_environment(paths.cache),
+            stdout=output,
+            stderr=output,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise BuildError(tool.module, log=log)
+
+
+def link_tools(paths: Paths) -> Binaries:
+    """Links every built program into one folder."""
+    directory = binaries_directory(paths)
+    directory.mkdir(parents=True, exist_ok=True)
+    for tool in TOOLS:
+        if not is_built(tool, paths=paths):
+            continue
+        home = tool_directory(tool, paths=paths)
+        for name in tool.names:
+            replace_link(directory / name, target=home / name)
+    return Binaries(directory=directory)
+
+
+def replace_link(link: Path, *, target: Path) -> None:
+    """Atomic: another process never sees the name missing."""
+    if link.is_symlink() and link.readlink() == target:
+        return
+    scratch = link.with_name(f".{link.name}.{os.getpid()}")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(target)
+    scratch.replace(link)
+
+
+def ensure_binaries(modules: Sequence[str] = MODULES, *, paths: Paths | None = None) -> Binaries:
+    """Builds what is missing of `modules`. Raises BuildError, or KeyError for an unknown name."""
+    paths = paths or default_paths()
+    for tool in select(modules):
+        build_tool(tool, paths=paths)
+    return link_tools(paths)
+
+
+def drop_build_caches(paths: Paths) -> None:
+    """Deletes Go's own caches once every program is built: gigabytes that only a version change would read again."""
+    if all(is_built(tool, paths=paths) for tool in TOOLS):
+        for name in ("build", "mod"):
+            shutil.rmtree(paths.cache / "go" / name, ignore_errors=True)
+
+
+def main(argv: Sequence[str]) -> int:
+    unknown = [name for name in argv if name not in MODULES]
+    if unknown:
+        sys.stderr.write(f"unknown module {unknown[0]}: choose from {', '.join(MODULES)}\n")
+        return 2
+    try:
+        binaries = ensure_binaries(argv or MODULES)
+    except BuildError as failure:
+        sys.stderr.write(f"{failure}\n")
+        return 1
+    sys.stdout.write(f"{binaries.directory}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
