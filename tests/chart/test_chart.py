@@ -1,0 +1,158 @@
+"""The chart as an interface: what it renders, what it refuses, what its pods may do."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from hearth_chart.generate import build_files
+from hearth_chart.values import ChartValues
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "hearth"
+Render = Callable[..., list[dict[str, Any]]]
+FULL = {
+    "image": {"registry": "registry.example.org/lab", "tag": "1.2.3", "pullPolicy": "Always", "pullSecrets": ["pull"],
+              "tags": {"serve": "1.2.4"}},
+    "crds": {"enabled": True, "keep": False},
+    "gateway": {"service": {"type": "NodePort", "nodePort": 30080}, "publicURL": "https://hearth.example.org"},
+    "knowledge": {"storage": {"size": "50Gi", "storageClassName": "fast"}},
+    "data": {"claim": {"create": True, "name": "exports", "size": "1Ti", "storageClassName": "slow"}},
+    "nodes": {"storageClassName": "fast"},
+}  # fmt: skip
+
+
+def by_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {item["metadata"]["name"]: item for item in objects if item["kind"] == kind}
+
+
+def containers(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    for name, item in by_kind(objects, "Deployment").items():
+        pod = item["spec"]["template"]["spec"]
+        for container in pod["containers"] + pod.get("initContainers", []):
+            yield f"{name}/{container['name']}", pod, container
+
+
+def test_values_yaml_holds_exactly_the_defaults_of_the_models() -> None:
+    assert ChartValues.model_validate(yaml.safe_load((CHART / "values.yaml").read_text())) == ChartValues()
+
+
+def test_generated_files_are_what_their_sources_say() -> None:
+    for path, text in build_files().items():
+        assert path.read_text() == text, f"{path.name} is stale: run ./hack/generate"
+
+
+def test_the_schema_is_a_valid_draft_7_schema() -> None:
+    jsonschema.Draft7Validator.check_schema(json.loads((CHART / "values.schema.json").read_text()))
+
+
+def test_lint_is_clean(helm: Path) -> None:
+    done = subprocess.run([helm, "lint", "--strict", CHART], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"gatway": {}}, "gatway"),
+        ({"gateway": {"servce": {}}}, "servce"),
+        ({"gateway": {"service": {"type": "Ingress"}}}, "type"),
+        ({"gateway": {"service": {"nodePort": 70000}}}, "nodePort"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"knowledge": {"storage": {"size": "ten"}}}, "size"),
+        ({"operator": {"resources": {"limits": {"memory": "1 GB"}}}}, "memory"),
+        ({"data": {"claim": {"name": "Not A Name"}}}, "name"),
+        ({"crds": {"keep": "yes"}}, "keep"),
+    ],
+)
+def test_a_wrong_value_is_refused_and_named(render: Render, values: dict[str, Any], word: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        render(values)
+    assert word in refused.value.stderr
+
+
+@pytest.mark.parametrize("values", [{}, FULL], ids=["minimal", "full"])
+def test_every_container_passes_pod_security_restricted(render: Render, values: dict[str, Any]) -> None:
+    seen = 0
+    for name, pod, container in containers(render(values)):
+        seen += 1
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False, name
+        assert security["readOnlyRootFilesystem"] is True, name
+        assert security["capabilities"] == {"drop": ["ALL"]}, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert not any(key in pod for key in ("hostNetwork", "hostPID", "hostIPC")), name
+        assert not any("hostPath" in volume for volume in pod["volumes"]), name
+        assert container["resources"]["requests"], name
+        assert container["resources"]["limits"]["memory"], name
+    assert seen == 4
+
+
+def test_every_http_container_is_probed(render: Render) -> None:
+    for name, _, container in containers(render()):
+        if container.get("ports"):
+            assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container), name
+
+
+def test_milvus_listens_inside_its_pod_only(render: Render) -> None:
+    milvus = next(c for name, _, c in containers(render()) if name == "hearth-knowledge/milvus")
+    assert milvus["command"][milvus["command"].index("--host") + 1] == "127.0.0.1"
+    assert not milvus.get("ports")
+
+
+def test_rights_are_namespaced_but_for_token_review(render: Render) -> None:
+    objects = render()
+    (cluster_role,) = by_kind(objects, "ClusterRole").values()
+    assert cluster_role["rules"] == [
+        {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}
+    ]
+    for role in by_kind(objects, "Role").values():
+        for rule in role["rules"]:
+            assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"]
+
+
+def test_the_gateway_reads_one_secret_and_writes_nothing(render: Render) -> None:
+    rules = by_kind(render(), "Role")["hearth-gateway"]["rules"]
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert [rule["resourceNames"] for rule in rules if "secrets" in rule["resources"]] == [["hearth-api-keys"]]
+
+
+def test_crds_are_kept_by_default_and_can_be_left_out(render: Render) -> None:
+    kept = by_kind(render(), "CustomResourceDefinition")
+    assert len(kept) == 4
+    assert all(crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for crd in kept.values())
+    dropped = by_kind(render({"crds": {"keep": False}}), "CustomResourceDefinition")
+    assert all("helm.sh/resource-policy" not in (crd["metadata"].get("annotations") or {}) for crd in dropped.values())
+    assert not by_kind(render({"crds": {"enabled": False}}), "CustomResourceDefinition")
+
+
+def test_claims_outlive_the_release(render: Render) -> None:
+    claims = by_kind(render(), "PersistentVolumeClaim")
+    assert set(claims) == {"hearth-data", "hearth-knowledge"}
+    assert all(claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for claim in claims.values())
+
+
+def test_full_values_reach_the_objects(render: Render) -> None:
+    objects = render(FULL)
+    images = {container["image"] for _, _, container in containers(objects)}
+    assert images == {
+        "registry.example.org/lab/hearth-control:1.2.3",
+        "registry.example.org/lab/hearth-milvus-lite:1.2.3",
+    }
+    operator = next(c for name, _, c in containers(objects) if name == "hearth-operator/operator")
+    env = {item["name"]: item.get("value") for item in operator["env"]}
+    assert env["HEARTH_SERVE_IMAGE"] == "registry.example.org/lab/hearth-serve:1.2.4"
+    assert env["HEARTH_STORAGE_CLASS"] == "fast"
+    assert by_kind(objects, "Service")["hearth-gateway"]["spec"]["ports"][0]["nodePort"] == 30080
+    claims = by_kind(objects, "PersistentVolumeClaim")
+    assert claims["exports"]["spec"]["resources"]["requests"]["storage"] == "1Ti"
+    assert claims["hearth-knowledge"]["spec"]["storageClassName"] == "fast"
+
+
+def test_no_secret_is_rendered(render: Render) -> None:
+    assert not by_kind(render(FULL), "Secret")
