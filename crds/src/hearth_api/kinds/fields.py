@@ -1,0 +1,95 @@
+"""Types of single fields. Every text, list and map has a bound: the API server refuses CEL over unbounded ones."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from hearth_api.kinds.base import ApiModel, Rule
+from hearth_api.quantities import QUANTITY_PATTERN, to_bytes, to_millicores
+
+
+def _integer_to_text(value: Any) -> Any:
+    """Kubernetes takes `cpu: 2` as well as `cpu: "2"`."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_integer_to_text),
+    Field(pattern=QUANTITY_PATTERN, max_length=32, json_schema_extra={"x-kubernetes-int-or-string": True}),
+]
+"""A Kubernetes quantity: `2`, `250m`, `512Mi`."""
+
+DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+ObjectName = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+]
+ShortText = Annotated[str, Field(max_length=256)]
+LongText = Annotated[str, Field(max_length=4096)]
+Url = Annotated[str, Field(max_length=512, pattern=r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?$")]
+LabelKey = Annotated[str, Field(max_length=317)]
+LabelValue = Annotated[str, Field(max_length=63)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32)]
+Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+RelativePath = Annotated[str, Field(min_length=1, max_length=1024)]
+Glob = Annotated[str, Field(min_length=1, max_length=256)]
+AbsolutePath = Annotated[str, Field(max_length=512, pattern=r"^/[^:\x00]*$")]
+
+
+def no_parent_steps(field: str) -> Rule:
+    """Return the rule that a path has no `..` step."""
+
+    def holds(model: Any) -> bool:
+        value = getattr(model, field)
+        return value is None or ".." not in value.split("/")
+
+    return Rule(
+        field=field,
+        cel=rf"!has(self.{field}) || !self.{field}.matches('(^|/)[.][.](/|$)')",
+        message=f"{field} must not contain '..': name the folder itself",
+        holds=holds,
+    )
+
+
+class SecretRef(ApiModel):
+    """A Secret of the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+
+class SecretKeyRef(ApiModel):
+    """One entry of a Secret of the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret."""
+    key: Annotated[str, Field(min_length=1, max_length=253)]
+    """Entry of the Secret."""
+
+
+class ObjectRef(ApiModel):
+    """Another resource of the same namespace."""
+
+    name: DnsLabel
+    """Name of the resource."""
+
+
+class Resources(ApiModel):
+    """Processor and memory, as quantities."""
+
+    cpu: Quantity | None = None
+    """Cores, as `2` or `500m`."""
+    memory: Quantity | None = None
+    """Bytes, as `3Gi`."""
+
+    @property
+    def millicores(self) -> int | None:
+        """Thousandths of a core."""
+        return None if self.cpu is None else to_millicores(self.cpu)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Bytes of memory."""
+        return None if self.memory is None else to_bytes(self.memory)

@@ -1,0 +1,195 @@
+"""KnowledgeBase: documents with versions, an index over them, and the keys that encrypt them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from hearth_api.kinds.base import (
+    ApiModel,
+    PrinterColumn,
+    Resource,
+    ResourceInfo,
+    Rule,
+    Status,
+    immutable,
+    map_by,
+    ready_columns,
+)
+from hearth_api.kinds.fields import Count, DnsLabel, SecretRef
+from hearth_api.names import API_VERSION, SECRET_KEK
+
+
+class StoreMode(StrEnum):
+    """Where vectors live."""
+
+    EMBEDDED = "Embedded"
+    EXTERNAL = "External"
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the documents when the resource is deleted."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+class Embedding(ApiModel):
+    """The model that turns text into vectors."""
+
+    model: DnsLabel
+    """ModelDeployment with task Embed. Another one means that everything is indexed again."""
+
+
+class Chunking(ApiModel):
+    """How documents are cut into passages. A change means that everything is indexed again."""
+
+    rules = (
+        Rule(
+            field="overlapTokens",
+            cel="self.overlapTokens < self.targetTokens",
+            message="overlapTokens must be less than targetTokens",
+            holds=lambda chunking: chunking.overlap_tokens < chunking.target_tokens,
+        ),
+    )
+
+    target_tokens: Annotated[int, Field(ge=32, le=4096)] = 160
+    """Size of a passage in words and punctuation marks."""
+    overlap_tokens: Annotated[int, Field(ge=0, le=512)] = 20
+    """How much of a passage the next one repeats."""
+
+
+class ExternalStore(ApiModel):
+    """A Milvus that somebody else runs."""
+
+    rules = (
+        Rule(
+            field="uri",
+            cel="!self.uri.contains('@')",
+            message="uri must not carry credentials: they would be readable in the resource",
+            holds=lambda store: "@" not in store.uri,
+        ),
+    )
+
+    uri: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^https?://[^\s/]+(/\S*)?$")]
+    """Address of Milvus, as http://milvus:19530."""
+
+
+class Store(ApiModel):
+    """Where vectors live."""
+
+    rules = (
+        Rule(
+            field="external",
+            cel="self.mode != 'External' || has(self.external)",
+            message="external is required when mode is External: give its uri",
+            holds=lambda store: store.mode is not StoreMode.EXTERNAL or store.external is not None,
+            reason="FieldValueRequired",
+        ),
+        Rule(
+            field="external",
+            cel="self.mode == 'External' || !has(self.external)",
+            message="external is only for mode External: remove it",
+            holds=lambda store: store.mode is StoreMode.EXTERNAL or store.external is None,
+            reason="FieldValueForbidden",
+        ),
+    )
+
+    mode: StoreMode = StoreMode.EMBEDDED
+    """Embedded: milvus-lite beside the knowledge service. External: a Milvus at a URI."""
+    external: ExternalStore | None = None
+    """Where an external store is."""
+
+
+class Encryption(ApiModel):
+    """Which keys encrypt documents at rest."""
+
+    key_secret_ref: SecretRef = SecretRef(name=SECRET_KEK)
+    """Secret with the key-encryption keys by version (v1, v2, ...)."""
+
+
+class KnowledgeBaseSpec(ApiModel):
+    """Documents and an index over them."""
+
+    rules = (
+        immutable("store", "make another KnowledgeBase and point its sources there"),
+        immutable("encryption", "the stored documents' keys are wrapped with it; make another KnowledgeBase"),
+    )
+
+    suspend: bool = False
+    """Stop indexing; what is indexed stays searchable."""
+    embedding: Embedding
+    """The model that turns text into vectors."""
+    chunking: Chunking = Chunking()
+    """How documents are cut into passages."""
+    store: Store = Store()
+    """Where vectors live."""
+    encryption: Encryption = Encryption()
+    """Which keys encrypt documents at rest."""
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+    """Retain keeps the documents when the resource is deleted; Delete erases them."""
+
+
+class EmbeddingStatus(ApiModel):
+    """The model that the index was made with."""
+
+    model: Annotated[str, Field(max_length=63)]
+    """ModelDeployment."""
+    digest: Annotated[str, Field(max_length=128)]
+    """SHA-256 of its weights."""
+    dimensions: Annotated[int, Field(ge=1)]
+    """Length of a vector."""
+
+
+class SourceFreshness(ApiModel):
+    """What one source handed over."""
+
+    source: Annotated[str, Field(min_length=1, max_length=63)]
+    """IngestionSource."""
+    documents: Count
+    """Documents that are current."""
+    last_write: datetime | None = None
+    """When the source last changed something."""
+
+
+class KnowledgeBaseStatus(Status):
+    """What was observed of the knowledge base."""
+
+    collection: Annotated[str, Field(max_length=255)] | None = None
+    """Collection or alias in the vector store."""
+    documents: Count | None = None
+    """Documents that are current."""
+    chunks: Count | None = None
+    """Passages in the index."""
+    pending: Count | None = None
+    """Documents that wait to be indexed."""
+    embedding: EmbeddingStatus | None = None
+    """The model that the index was made with."""
+    sources: Annotated[tuple[SourceFreshness, ...], Field(max_length=256, json_schema_extra=map_by("source"))] = ()
+    """Freshness per source."""
+
+
+class KnowledgeBase(Resource):
+    """Documents and an index over them."""
+
+    info: ClassVar[ResourceInfo] = ResourceInfo(
+        kind="KnowledgeBase",
+        plural="knowledgebases",
+        singular="knowledgebase",
+        short_name="kb",
+        description="Documents with versions, an index over them, and the keys that encrypt them.",
+        columns=(
+            PrinterColumn(name="Embedding", path=".spec.embedding.model", description="Embedding model"),
+            PrinterColumn(name="Documents", path=".status.documents", type="integer", description="Current documents"),
+            PrinterColumn(name="Chunks", path=".status.chunks", type="integer", description="Passages in the index"),
+            PrinterColumn(name="Pending", path=".status.pending", type="integer", description="Documents that wait"),
+            PrinterColumn(name="Store", path=".spec.store.mode", priority=1, description="Where vectors live"),
+            *ready_columns(),
+        ),
+    )
+
+    api_version: Literal["hearth.banjonet.com/v1alpha1"] = API_VERSION
+    kind: Literal["KnowledgeBase"] = "KnowledgeBase"
+    spec: KnowledgeBaseSpec
+    status: KnowledgeBaseStatus = KnowledgeBaseStatus()

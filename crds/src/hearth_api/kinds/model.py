@@ -1,0 +1,246 @@
+"""ModelDeployment: one logical model, in several builds on several machines."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from hearth_api.kinds.base import (
+    AS_SET,
+    ApiModel,
+    PrinterColumn,
+    Resource,
+    ResourceInfo,
+    Rule,
+    Status,
+    immutable,
+    map_by,
+    ready_columns,
+)
+from hearth_api.kinds.fields import Count, DnsLabel, Labels, LongText, Quantity, Resources, SecretKeyRef, Sha256
+from hearth_api.names import API_VERSION
+from hearth_api.wire.serve import Engine, Task
+
+SOURCE_PATTERN = r"^(package://[a-z0-9][a-z0-9._-]*|file://|pvc://[a-z0-9][a-z0-9.-]*)/[^/\s][^\s]*$"
+"""package://<distribution>/<path>, file:///<absolute path>, pvc://<claim>/<path>."""
+
+
+class VariantNode(ApiModel):
+    """Which InferenceNode serves the variant."""
+
+    rules = (
+        Rule(
+            field="name",
+            cel="has(self.name) != (has(self.selector) && self.selector.size() > 0)",
+            message="exactly one of name and selector is required",
+            holds=lambda node: (node.name is not None) != bool(node.selector),
+        ),
+    )
+
+    name: DnsLabel | None = None
+    """Name of an InferenceNode."""
+    selector: Labels | None = None
+    """Labels of InferenceNodes; the first by name that is Ready and has room is taken."""
+
+
+class ModelFiles(ApiModel):
+    """Where the weights are on the node."""
+
+    rules = (
+        Rule(
+            field="source",
+            cel="!self.source.matches('/[.][.](/|$)')",
+            message="source must not contain '..': name the file itself",
+            holds=lambda model: "/../" not in f"{model.source}/",
+        ),
+    )
+
+    source: Annotated[str, Field(min_length=1, max_length=1024, pattern=SOURCE_PATTERN)]
+    """package://<distribution>/<path> in the image, file:///<path> on the machine, pvc://<claim>/<path>."""
+    sha256: Sha256 | None = None
+    """SHA-256 of the file; a file with another one is refused."""
+
+
+class VariantResources(Resources):
+    """What the variant takes of its node."""
+
+    cpu: Quantity = "1"
+    """Cores that Ray reserves."""
+    memory: Quantity | None = None
+    """Memory; absent: estimated from weights, context and concurrency."""
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    """Whole GPUs that Ray reserves."""
+
+
+class VariantContext(ApiModel):
+    """Size of the context, and how many requests share the model at once."""
+
+    max_tokens: Annotated[int, Field(ge=64, le=1_048_576)] = 2048
+    """Tokens of one request, prompt and answer."""
+    concurrency: Annotated[int, Field(ge=1, le=256)] = 1
+    """Requests at once; the gateway queues the others."""
+
+
+class Variant(ApiModel):
+    """One build of the model on one machine."""
+
+    name: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    """Name within the deployment."""
+    node: VariantNode
+    """Where it runs."""
+    engine: Engine
+    """What computes."""
+    model: ModelFiles
+    """Weights."""
+    resources: VariantResources = VariantResources()
+    """What it takes of the node."""
+    context: VariantContext = VariantContext()
+    """Context size and concurrency."""
+    threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Processor threads; absent: as many as whole cores in resources.cpu."""
+    gpu_layers: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Layers on the GPU (LlamaCpp); absent: all where there is one."""
+
+
+class Sampling(ApiModel):
+    """Defaults for requests that do not say otherwise. Applied without reloading the model."""
+
+    temperature: Annotated[str, Field(max_length=4, pattern=r"^([01](\.[0-9]{1,2})?|2(\.0{1,2})?)$")] | None = None
+    """0 to 2 as text, like "0.7"."""
+    top_p: Annotated[str, Field(max_length=4, pattern=r"^(0\.[0-9]?[1-9]|0\.[1-9]0?|1(\.0{1,2})?)$")] | None = None
+    """Above 0 and up to 1 as text, like "0.95"."""
+    max_tokens: Annotated[int, Field(ge=1, le=1_048_576)] | None = None
+    """Tokens of an answer."""
+    system_prompt: Annotated[str, Field(max_length=8192)] | None = None
+    """System message for requests that have none."""
+
+
+class ModelDeploymentSpec(ApiModel):
+    """One logical model."""
+
+    rules = (
+        immutable("task", "make another ModelDeployment"),
+        Rule(
+            field="variants",
+            cel="self.task == 'Embed' || self.variants.all(v, v.engine != 'OnnxRuntime')",
+            message="variants[].engine OnnxRuntime is only for task Embed: use LlamaCpp or Transformers",
+            holds=lambda spec: (
+                spec.task is Task.EMBED or all(v.engine is not Engine.ONNX_RUNTIME for v in spec.variants)
+            ),
+        ),
+        Rule(
+            field="sampling",
+            cel="self.task == 'Chat' || !has(self.sampling)",
+            message="sampling is only for task Chat: remove it",
+            holds=lambda spec: spec.task is Task.CHAT or spec.sampling is None,
+            reason="FieldValueForbidden",
+        ),
+    )
+
+    suspend: bool = False
+    """Take the model away from its nodes; its name stays reserved."""
+    task: Task
+    """Chat or Embed."""
+    aliases: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")], ...],
+        Field(max_length=16, json_schema_extra=AS_SET),
+    ] = ()
+    """Further names for clients. An older resource keeps a name that two want."""
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=16, json_schema_extra=map_by("name"))]
+    """Builds of the model, most wanted first."""
+    sampling: Sampling | None = None
+    """Defaults for chat requests."""
+    progress_deadline_seconds: Annotated[int, Field(ge=10, le=86_400)] = 600
+    """How long a change may take before Progressing is False."""
+
+
+class VariantState(StrEnum):
+    """State of a variant in the catalog."""
+
+    PENDING = "Pending"
+    LOADING = "Loading"
+    AVAILABLE = "Available"
+    UNREACHABLE = "Unreachable"
+    FAILED = "Failed"
+    SUSPENDED = "Suspended"
+
+
+class VariantMemory(ApiModel):
+    """What the variant was expected to need, and what it took at most."""
+
+    estimate: Quantity | None = None
+    """Estimated or declared before it was started."""
+    peak: Quantity | None = None
+    """Largest observed."""
+
+
+class VariantStatus(ApiModel):
+    """One entry of the catalog that the gateway reads."""
+
+    name: Annotated[str, Field(min_length=1, max_length=32)]
+    """Name of the variant."""
+    node: Annotated[str, Field(max_length=63)] | None = None
+    """InferenceNode that it was given to."""
+    engine: Engine
+    """What computes."""
+    url: Annotated[str, Field(max_length=1024)] | None = None
+    """Serve URL with the route prefix; absent while it has no node."""
+    token_secret_ref: SecretKeyRef | None = None
+    """Secret entry with the Serve port's bearer token."""
+    ca_secret_ref: SecretKeyRef | None = None
+    """Secret entry with the CA of the Serve port's certificate."""
+    state: VariantState
+    """Whether it serves."""
+    reason: Annotated[str, Field(max_length=128)] | None = None
+    """One word; crds/README.md explains each."""
+    message: LongText | None = None
+    """The facts in words."""
+    context_tokens: Count | None = None
+    """Tokens of one request."""
+    slots: Count | None = None
+    """Requests at once."""
+    model_digest: Annotated[str, Field(max_length=128)] | None = None
+    """SHA-256 of the weights that are loaded."""
+    memory: VariantMemory | None = None
+    """Expected and observed memory."""
+
+
+class ModelDeploymentStatus(Status):
+    """What was observed of the model."""
+
+    variants: Annotated[tuple[VariantStatus, ...], Field(max_length=16, json_schema_extra=map_by("name"))] = ()
+    """The catalog, in order of preference."""
+    serving: Annotated[str, Field(max_length=32)] | None = None
+    """First variant that is available."""
+    model_digest: Annotated[str, Field(max_length=128)] | None = None
+    """SHA-256 of the weights of the first available variant."""
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    """Length of a vector (task Embed)."""
+
+
+class ModelDeployment(Resource):
+    """One logical model."""
+
+    info: ClassVar[ResourceInfo] = ResourceInfo(
+        kind="ModelDeployment",
+        plural="modeldeployments",
+        singular="modeldeployment",
+        short_name="mdep",
+        description="One logical model, in one or more builds on one or more machines.",
+        columns=(
+            PrinterColumn(name="Task", path=".spec.task", description="What the model is for"),
+            PrinterColumn(name="Serving", path=".status.serving", description="First variant that is available"),
+            PrinterColumn(
+                name="Degraded",
+                path=".status.conditions[?(@.type=='Degraded')].status",
+                description="Whether another variant or revision than the wanted one serves",
+            ),
+            PrinterColumn(name="Node", path=".status.variants[0].node", priority=1, description="Node of variant 1"),
+            *ready_columns(),
+        ),
+    )
+
+    api_version: Literal["hearth.banjonet.com/v1alpha1"] = API_VERSION
+    kind: Literal["ModelDeployment"] = "ModelDeployment"
+    spec: ModelDeploymentSpec
+    status: ModelDeploymentStatus = ModelDeploymentStatus()

@@ -1,0 +1,281 @@
+"""InferenceNode: a machine, or a labelled part of a Ray cluster, that serves models."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from hearth_api.kinds.base import (
+    ApiModel,
+    PrinterColumn,
+    Resource,
+    ResourceInfo,
+    Rule,
+    Status,
+    immutable,
+    map_by,
+    ready_columns,
+)
+from hearth_api.kinds.fields import AbsolutePath, Labels, ObjectName, Quantity, Resources, SecretRef, ShortText, Url
+from hearth_api.names import API_VERSION
+
+
+class NodeType(StrEnum):
+    """Who runs Ray."""
+
+    MANAGED = "Managed"
+    EXTERNAL = "External"
+
+
+class AcceleratorType(StrEnum):
+    """What computes."""
+
+    CPU = "CPU"
+    CUDA = "CUDA"
+    METAL = "Metal"
+
+
+class Toleration(ApiModel):
+    """Kubernetes' toleration."""
+
+    key: Annotated[str, Field(max_length=317)] | None = None
+    """Taint key; absent matches every key."""
+    operator: Literal["Exists", "Equal"] | None = None
+    """Equal (Kubernetes' default) compares the value; Exists does not."""
+    value: Annotated[str, Field(max_length=63)] | None = None
+    """Taint value."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Taint effect; absent matches every effect."""
+    toleration_seconds: Annotated[int, Field(ge=0)] | None = None
+    """How long a NoExecute taint is tolerated."""
+
+
+class NodeResources(Resources):
+    """What the node's pod gets, as request and limit."""
+
+    cpu: Quantity = "1"
+    """Cores."""
+    memory: Quantity = "3Gi"
+    """Memory of the pod: Ray itself takes about 1.3Gi of it."""
+
+
+class NodeStorage(ApiModel):
+    """The claim that keeps Ray's state, so that a restarted head serves again by itself."""
+
+    size: Quantity = "1Gi"
+    """Size of the claim."""
+    storage_class_name: ObjectName | None = None
+    """Storage class; absent takes the cluster's default."""
+
+
+class ModelVolume(ApiModel):
+    """A PersistentVolumeClaim with models, mounted read-only. Models name it as `pvc://<claimName>/<path>`."""
+
+    claim_name: ObjectName
+    """Claim in the same namespace."""
+    mount_path: AbsolutePath | None = None
+    """Where it is mounted; /models/<claimName> when absent."""
+
+    @property
+    def path(self) -> str:
+        """Mount path in the pod."""
+        return self.mount_path or f"/models/{self.claim_name}"
+
+
+class ManagedNode(ApiModel):
+    """Ray in a pod that the operator runs."""
+
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")] | None = None
+    """Image with hearth_serve; absent takes the release's serve image."""
+    node_selector: Labels = Field(default_factory=dict)
+    """Labels of the Kubernetes node."""
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
+    """Taints that the pod bears."""
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    """Whole NVIDIA GPUs."""
+    resources: NodeResources = NodeResources()
+    """Processor and memory of the pod."""
+    storage: NodeStorage = NodeStorage()
+    """Claim for Ray's state."""
+    volumes: Annotated[tuple[ModelVolume, ...], Field(max_length=16, json_schema_extra=map_by("claimName"))] = ()
+    """Claims with models, mounted read-only."""
+
+
+def _serve_url_is_safe(external: "ExternalNode") -> bool:
+    return external.serve_url.startswith(("https://", "http://127.0.0.1:", "http://localhost:"))
+
+
+class ExternalNode(ApiModel):
+    """Ray that somebody else runs: a Mac under launchd, a CUDA box under systemd, a KubeRay cluster."""
+
+    rules = (
+        Rule(
+            field="serveURL",
+            cel="self.serveURL.startsWith('https://') || self.serveURL.startsWith('http://127.0.0.1:') "
+            "|| self.serveURL.startsWith('http://localhost:')",
+            message="serveURL must begin with https://: the Serve token and every prompt travel over it",
+            holds=_serve_url_is_safe,
+        ),
+    )
+
+    dashboard_url: Url = Field(alias="dashboardURL")
+    """Ray's dashboard (port 8265), where applications are PUT."""
+    serve_url: Url = Field(alias="serveURL")
+    """Ray Serve's HTTP port (8000), where models answer."""
+    ray_secret_ref: SecretRef
+    """Secret with Ray's own token under `token`. Whoever has it can run code on the machine."""
+    serve_secret_ref: SecretRef
+    """Secret with the Serve port's `token` and `ca.crt`."""
+    ray_node_labels: Labels = Field(default_factory=dict)
+    """Labels of the Ray nodes that count as this machine; empty takes all."""
+
+
+class Accelerator(ApiModel):
+    """What computes, and the memory that models may use there."""
+
+    type: AcceleratorType = AcceleratorType.CPU
+    """CPU, CUDA or Metal."""
+    memory: Quantity | None = None
+    """Memory for models. Absent on a managed CPU node: the pod's memory less what Ray needs."""
+
+
+class Reserve(ApiModel):
+    """What is kept for the machine's owner."""
+
+    memory: Quantity = "0"
+    """Memory that models never take."""
+
+
+def _accelerator_memory_given(spec: "InferenceNodeSpec") -> bool:
+    managed_cpu = spec.type is NodeType.MANAGED and spec.accelerator.type is AcceleratorType.CPU
+    return managed_cpu or spec.accelerator.memory is not None
+
+
+class InferenceNodeSpec(ApiModel):
+    """A machine that serves models."""
+
+    rules = (
+        immutable("type", "delete the InferenceNode and make it anew"),
+        Rule(
+            field="managed",
+            cel="self.type != 'Managed' || has(self.managed)",
+            message="managed is required when type is Managed: add 'managed: {}'",
+            holds=lambda spec: spec.type is not NodeType.MANAGED or spec.managed is not None,
+            reason="FieldValueRequired",
+        ),
+        Rule(
+            field="managed",
+            cel="self.type == 'Managed' || !has(self.managed)",
+            message="managed is only for type Managed: remove it",
+            holds=lambda spec: spec.type is NodeType.MANAGED or spec.managed is None,
+            reason="FieldValueForbidden",
+        ),
+        Rule(
+            field="external",
+            cel="self.type != 'External' || has(self.external)",
+            message="external is required when type is External: say where the machine is",
+            holds=lambda spec: spec.type is not NodeType.EXTERNAL or spec.external is not None,
+            reason="FieldValueRequired",
+        ),
+        Rule(
+            field="external",
+            cel="self.type == 'External' || !has(self.external)",
+            message="external is only for type External: remove it",
+            holds=lambda spec: spec.type is NodeType.EXTERNAL or spec.external is None,
+            reason="FieldValueForbidden",
+        ),
+        Rule(
+            field="accelerator",
+            cel="self.type != 'Managed' || !has(self.accelerator) || self.accelerator.type != 'Metal'",
+            message="accelerator.type Metal needs type External: Metal does not exist inside containers",
+            holds=lambda spec: spec.type is not NodeType.MANAGED or spec.accelerator.type is not AcceleratorType.METAL,
+        ),
+        Rule(
+            field="managed",
+            cel="!has(self.managed) || !has(self.accelerator) || self.accelerator.type != 'CUDA' "
+            "|| (has(self.managed.gpus) && self.managed.gpus > 0)",
+            message="managed.gpus must be at least 1 when accelerator.type is CUDA",
+            holds=lambda spec: (
+                spec.managed is None or spec.accelerator.type is not AcceleratorType.CUDA or spec.managed.gpus > 0
+            ),
+        ),
+        Rule(
+            field="accelerator",
+            cel="(self.type == 'Managed' && (!has(self.accelerator) || self.accelerator.type == 'CPU')) "
+            "|| (has(self.accelerator) && has(self.accelerator.memory))",
+            message="accelerator.memory is required unless the node is Managed and its accelerator is CPU",
+            holds=_accelerator_memory_given,
+            reason="FieldValueRequired",
+        ),
+    )
+
+    suspend: bool = False
+    """Take the node's models away and stop a managed pod."""
+    type: NodeType
+    """Managed: the operator runs Ray in a pod. External: Ray runs already."""
+    managed: ManagedNode | None = None
+    """Settings of a managed node."""
+    external: ExternalNode | None = None
+    """Where an external node is."""
+    accelerator: Accelerator = Accelerator()
+    """What computes."""
+    reserve: Reserve = Reserve()
+    """What is kept for the owner."""
+
+
+class NodeCapacity(ApiModel):
+    """Memory and cores that models may use."""
+
+    memory: Quantity | None = None
+    """Bytes."""
+    cpu: Quantity | None = None
+    """Cores."""
+
+
+class PlannedCapacity(ApiModel):
+    """What the models that are planned for the node need."""
+
+    memory: Quantity
+    """Bytes."""
+
+
+class InferenceNodeStatus(Status):
+    """What was observed of the machine."""
+
+    ray_version: ShortText | None = None
+    """Version that Ray reports."""
+    dashboard_url: Annotated[str, Field(max_length=512)] | None = Field(default=None, alias="dashboardURL")
+    """Ray's dashboard."""
+    serve_url: Annotated[str, Field(max_length=512)] | None = Field(default=None, alias="serveURL")
+    """Ray Serve's HTTP port."""
+    allocatable: NodeCapacity | None = None
+    """Memory and cores for models."""
+    planned: PlannedCapacity | None = None
+    """Sum over the models planned here."""
+    models: Annotated[tuple[Annotated[str, Field(max_length=128)], ...], Field(max_length=256)] = ()
+    """Applications planned here, as <model>.<variant>."""
+
+
+class InferenceNode(Resource):
+    """A machine that serves models."""
+
+    info: ClassVar[ResourceInfo] = ResourceInfo(
+        kind="InferenceNode",
+        plural="inferencenodes",
+        singular="inferencenode",
+        short_name="inode",
+        description="A machine, or a labelled part of a Ray cluster, that serves models.",
+        columns=(
+            PrinterColumn(name="Type", path=".spec.type", description="Who runs Ray"),
+            PrinterColumn(name="Accelerator", path=".spec.accelerator.type", description="What computes"),
+            PrinterColumn(name="Memory", path=".status.allocatable.memory", description="Memory for models"),
+            PrinterColumn(name="Planned", path=".status.planned.memory", description="Memory that models need"),
+            PrinterColumn(name="Ray", path=".status.rayVersion", priority=1, description="Version of Ray"),
+            *ready_columns(),
+        ),
+    )
+
+    api_version: Literal["hearth.banjonet.com/v1alpha1"] = API_VERSION
+    kind: Literal["InferenceNode"] = "InferenceNode"
+    spec: InferenceNodeSpec
+    status: InferenceNodeStatus = InferenceNodeStatus()

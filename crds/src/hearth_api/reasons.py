@@ -1,0 +1,99 @@
+"""Every reason a condition, a variant or a run can carry, with one sentence each.
+
+`crds/README.md` lists them; a test compares the two.
+"""
+
+from enum import StrEnum
+from typing import Self
+
+
+class Reason(StrEnum):
+    """One word for a machine, one sentence (`meaning`) for a person."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """Make a member from its value and its sentence."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    @classmethod
+    def lookup(cls, value: str) -> "Reason | None":
+        """Return the member with a value, or None where a newer release wrote one that this one does not know."""
+        return next((reason for reason in cls if reason.value == value), None)
+
+    # All kinds
+    READY = "Ready", "Everything that the resource asks for was observed to work."
+    NOT_OBSERVED = "NotObserved", "The operator has not looked at it yet."
+    SUSPENDED = "Suspended", "spec.suspend is true: nothing runs until it is false again."
+    INVALID_SPEC = "InvalidSpec", "The spec cannot be carried out; nothing is tried until it changes."
+    DELETING = "Deleting", "The resource is being deleted and its finalizer cleans up."
+    CONFLICT = "Conflict", "Somebody else changed the object at the same time; it is tried again at once."
+    INTERNAL_ERROR = "InternalError", "Something failed that has no reason of its own; the message has its first line."
+    UNREACHABLE = "Unreachable", "The other side did not answer, so nothing is known about it."
+    SECRET_NOT_FOUND = "SecretNotFound", "A Secret that the spec names, or one of its keys, does not exist."
+
+    # InferenceNode
+    REACHABLE = "Reachable", "Ray's dashboard answered and accepted the node's token."
+    NODE_STARTING = "NodeStarting", "The managed node's pod is there but Ray does not answer yet."
+    NODE_OFFLINE = "NodeOffline", "The machine does not answer: it sleeps, is off, or its pod is gone."
+    POD_FAILED = "PodFailed", "The managed node's pod cannot run; the message has the container's state."
+    AUTHENTICATION_FAILED = "AuthenticationFailed", "The machine answered but refused the token."
+    RAY_NODE_NOT_FOUND = "RayNodeNotFound", "Ray answered but none of its nodes is alive and carries the labels."
+    VERSION_SUPPORTED = "VersionSupported", "The node runs a Ray that Hearth can drive."
+    VERSION_UNSUPPORTED = "VersionUnsupported", "The node's Ray is older than 2.54 or of another major version."
+    VERSION_DIFFERS = "VersionDiffers", "The node's Ray works but is not the release that Hearth is tested with."
+
+    # ModelDeployment
+    ACCEPTED = "Accepted", "The spec is valid and every name in it belongs to this resource."
+    ALIAS_TAKEN = "AliasTaken", "An older ModelDeployment already has this name or alias."
+    NODE_NOT_FOUND = "NodeNotFound", "No InferenceNode has the name or matches the selector."
+    NODE_NOT_READY = "NodeNotReady", "The InferenceNode exists but cannot take a model now."
+    ENGINE_UNSUPPORTED = "EngineUnsupported", "The node's accelerator or image cannot run this engine."
+    FITS = "Fits", "The models planned for the node fit into its memory."
+    NO_CAPACITY = "NoCapacity", "The sum of models and reserve exceeds the node's memory; the message has the numbers."
+    SIZE_UNKNOWN = "SizeUnknown", "The memory need could not be estimated; set resources.memory."
+    WEIGHTS_FOUND = "WeightsFound", "The model's files are on the node and have the wanted digest."
+    WEIGHTS_MISSING = "WeightsMissing", "The node has no file at model.source."
+    DIGEST_MISMATCH = "DigestMismatch", "The file at model.source has another SHA-256 than model.sha256."
+    LOADING = "Loading", "Ray Serve started the application and the model loads."
+    SERVING = "Serving", "A live replica answered a probe."
+    DEPLOY_FAILED = "DeployFailed", "Ray Serve reports that the application failed; the message has its first line."
+    PROBE_FAILED = "ProbeFailed", "Ray calls the application healthy but it computed nothing."
+    NO_VARIANT_AVAILABLE = "NoVariantAvailable", "None of the variants serves."
+    PREFERRED_SERVING = "PreferredServing", "The first variant serves its newest revision."
+    FALLBACK_SERVING = "FallbackServing", "A variant serves, but not the first one."
+    OLD_REVISION_SERVING = "OldRevisionServing", "The former revision serves while the newest is not available."
+    ROLLING_OUT = "RollingOut", "A change of the spec is on its way to Ray."
+    ROLLED_OUT = "RolledOut", "The newest spec is what Ray serves."
+    DEADLINE_EXCEEDED = "DeadlineExceeded", "It did not finish within the deadline of the spec."
+
+    # KnowledgeBase
+    EMBEDDING_MODEL_NOT_FOUND = "EmbeddingModelNotFound", "No ModelDeployment has the name in embedding.model."
+    EMBEDDING_MODEL_NOT_READY = "EmbeddingModelNotReady", "The embedding model has not said its dimensions yet."
+    NOT_AN_EMBEDDING_MODEL = "NotAnEmbeddingModel", "embedding.model names a ModelDeployment whose task is not Embed."
+    PROVISIONED = "Provisioned", "The knowledge service accepted the configuration and the collection is loaded."
+    STORE_UNREACHABLE = "StoreUnreachable", "The knowledge service does not reach its vector store."
+    POPULATED = "Populated", "Documents are indexed and nothing waits."
+    EMPTY = "Empty", "No source has handed over a document yet."
+    INDEXING = "Indexing", "Documents wait to be indexed; they can be searched as they are done."
+    INDEXING_FAILED = "IndexingFailed", "Some documents could not be indexed; the message has the last error."
+    REINDEXING = "Reindexing", "The embedding model or the chunking changed and everything is indexed again."
+    CONSISTENT = "Consistent", "The vector store holds exactly the chunks that the manifest lists."
+    INCONSISTENT = "Inconsistent", "The vector store and the manifest differ; the difference is repaired."
+    RETAINED = "Retained", "The resource is gone and its documents were kept (deletionPolicy Retain)."
+
+    # IngestionSource
+    KNOWLEDGE_BASE_NOT_FOUND = "KnowledgeBaseNotFound", "No KnowledgeBase has the name in knowledgeBaseRef."
+    KNOWLEDGE_BASE_NOT_READY = "KnowledgeBaseNotReady", "The KnowledgeBase is not provisioned yet."
+    CLAIM_NOT_FOUND = "ClaimNotFound", "No PersistentVolumeClaim has the name in volume.claimName."
+    SCHEDULED = "Scheduled", "The CronJob is in place."
+    RUN_ON_DEMAND = "RunOnDemand", "There is no schedule: runs start with the run-now annotation only."
+    NEVER_RAN = "NeverRan", "No run has finished yet."
+    RUNNING = "Running", "A run is going on."
+    SYNCED = "Synced", "The last run finished and every item was taken."
+    PARTIALLY_FAILED = "PartiallyFailed", "The last run finished but could not take every item; status has the counts."
+    RUN_FAILED = "RunFailed", "The last run failed; status has its first error."
+    REPORT_MISSING = "ReportMissing", "The last run's pod ended without a report."
