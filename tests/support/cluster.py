@@ -26,7 +26,9 @@ class Cluster:
     data: Path
     env: dict[str, str]
 
-    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self, *arguments: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             ["kubectl", "--namespace", NAMESPACE, *arguments],
             env={**os.environ, **self.env},
@@ -43,7 +45,7 @@ class Cluster:
     def get(self, kind: str, name: str) -> dict[str, Any]:
         return json.loads(self.kubectl("get", kind, name, "-o", "json").stdout)
 
-    def list(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+    def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
         return json.loads(self.kubectl("get", kind, "-l", selector, "-o", "json").stdout)["items"]
 
     def apply(self, *objects: dict[str, Any]) -> None:
@@ -56,7 +58,9 @@ class Cluster:
         try:
             yield
         finally:
-            self.kubectl("delete", "--ignore-not-found", "--timeout=120s", "-f", "-", stdin=yaml.safe_dump_all(objects[::-1]))
+            self.kubectl(
+                "delete", "--ignore-not-found", "--timeout=120s", "-f", "-", stdin=yaml.safe_dump_all(objects[::-1])
+            )
 
     def condition(self, kind: str, name: str, type_: str) -> dict[str, Any]:
         """Return the condition, or an empty mapping while there is none of the current generation."""
@@ -128,7 +132,9 @@ class Cluster:
         body = {"query": query, "knowledge_bases": [knowledge_base], **extra}
         return self.request("POST", "/v1/search", body)["results"]
 
-    def failure(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> tuple[int, dict[str, Any]]:
+    def failure(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None
+    ) -> tuple[int, dict[str, Any]]:
         """Return (status, error object) of a call that must fail."""
         try:
             answer = self.request(method, path, body, key=key)

