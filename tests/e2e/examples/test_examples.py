@@ -13,9 +13,7 @@ ELSEWHERE = "external"
 
 
 def files() -> list[Path]:
-    return sorted(
-        p for p in EXAMPLES.rglob("*.yaml") if p.parent.name not in {"quickstart"} and p.name != "own-mail.yaml"
-    )
+    return sorted(p for p in EXAMPLES.rglob("*.yaml") if p.parent.name != "quickstart" and p.name != "own-mail.yaml")
 
 
 @pytest.mark.timeout(900)
