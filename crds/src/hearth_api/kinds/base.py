@@ -37,9 +37,9 @@ class Rule:
 
 
 def immutable(field: str, remedy: str) -> Rule:
-    """Return the rule that a field keeps its first value. An optional field may neither appear nor vanish."""
-    cel = f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
-    return Rule(field=field, cel=cel, message=f"{field} cannot be changed: {remedy}", reason="FieldValueForbidden")
+    """Return the rule that a field keeps its first value. The field is required or has a default: it is always there."""
+    message = f"{field} cannot be changed: {remedy}"
+    return Rule(field=field, cel=f"self.{field} == oldSelf.{field}", message=message, reason="FieldValueForbidden")
 
 
 def map_by(key: str) -> dict[str, Any]:

@@ -15,8 +15,8 @@ def _integer_to_text(value: Any) -> Any:
 
 Quantity = Annotated[
     str,
-    BeforeValidator(_integer_to_text),
     Field(pattern=QUANTITY_PATTERN, max_length=32, json_schema_extra={"x-kubernetes-int-or-string": True}),
+    BeforeValidator(_integer_to_text),  # last: pydantic loses the pattern from the schema otherwise
 ]
 """A Kubernetes quantity: `2`, `250m`, `512Mi`."""
 
@@ -35,7 +35,7 @@ Sha256 = Annotated[str, Field(min_length=64, max_length=64, pattern=r"^[0-9a-f]{
 Count = Annotated[int, Field(ge=0)]
 RelativePath = Annotated[str, Field(min_length=1, max_length=1024)]
 Glob = Annotated[str, Field(min_length=1, max_length=256)]
-AbsolutePath = Annotated[str, Field(max_length=512, pattern=r"^/[^:\x00]*$")]
+AbsolutePath = Annotated[str, Field(max_length=512, pattern=r"^/[^:]*$")]
 
 
 def no_parent_steps(field: str) -> Rule:

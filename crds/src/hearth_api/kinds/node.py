@@ -186,14 +186,13 @@ class InferenceNodeSpec(ApiModel):
         ),
         Rule(
             field="accelerator",
-            cel="self.type != 'Managed' || !has(self.accelerator) || self.accelerator.type != 'Metal'",
+            cel="self.type != 'Managed' || self.accelerator.type != 'Metal'",
             message="accelerator.type Metal needs type External: Metal does not exist inside containers",
             holds=lambda spec: spec.type is not NodeType.MANAGED or spec.accelerator.type is not AcceleratorType.METAL,
         ),
         Rule(
             field="managed",
-            cel="!has(self.managed) || !has(self.accelerator) || self.accelerator.type != 'CUDA' "
-            "|| (has(self.managed.gpus) && self.managed.gpus > 0)",
+            cel="!has(self.managed) || self.accelerator.type != 'CUDA' || self.managed.gpus > 0",
             message="managed.gpus must be at least 1 when accelerator.type is CUDA",
             holds=lambda spec: (
                 spec.managed is None or spec.accelerator.type is not AcceleratorType.CUDA or spec.managed.gpus > 0
@@ -201,8 +200,7 @@ class InferenceNodeSpec(ApiModel):
         ),
         Rule(
             field="accelerator",
-            cel="(self.type == 'Managed' && (!has(self.accelerator) || self.accelerator.type == 'CPU')) "
-            "|| (has(self.accelerator) && has(self.accelerator.memory))",
+            cel="(self.type == 'Managed' && self.accelerator.type == 'CPU') || has(self.accelerator.memory)",
             message="accelerator.memory is required unless the node is Managed and its accelerator is CPU",
             holds=_accelerator_memory_given,
             reason="FieldValueRequired",
