@@ -155,6 +155,14 @@ def client_context(authority: Authority, *, user: str | None = ADMIN.file) -> ss
     return context
 
 
+def self_signed_context() -> ssl.SSLContext:
+    """For a probe that asks our own process on loopback whether it is up, under a certificate it made itself."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def http_probe(url: str, *, context: Callable[[], ssl.SSLContext] | None = None) -> str | None:
     """None when the address answers 200, else what it did instead. Proxy settings are not for our own daemons."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -13,7 +13,6 @@ import contextlib
 import datetime as dt
 import shutil
 import socket
-import ssl
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +29,7 @@ from hearth_hack.apiserver import (
     etcd_command,
     etcd_subject,
     http_probe,
+    self_signed_context,
     server_subject,
 )
 from hearth_hack.binaries import ensure_binaries
@@ -146,15 +146,7 @@ class ControlPlane:
                     name="kube-controller-manager",
                     command=command,
                     log=directory / "kube-controller-manager.log",
-                    ready=lambda: http_probe(probe, context=insecure_loopback),
+                    ready=lambda: http_probe(probe, context=self_signed_context),
                 )
             )
         return daemons
-
-
-def insecure_loopback() -> ssl.SSLContext:
-    """The controller manager signs its own certificate; the probe only asks our own process whether it is up."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
