@@ -37,7 +37,7 @@ class Rule:
 
 
 def immutable(field: str, remedy: str) -> Rule:
-    """Return the rule that a field keeps its first value. The field is required or has a default: it is always there."""
+    """Return the rule that a field keeps its first value. It is always there: required, or with a default."""
     message = f"{field} cannot be changed: {remedy}"
     return Rule(field=field, cel=f"self.{field} == oldSelf.{field}", message=message, reason="FieldValueForbidden")
 

@@ -39,15 +39,14 @@ AbsolutePath = Annotated[str, Field(max_length=512, pattern=r"^/[^:]*$")]
 
 
 def no_parent_steps(field: str) -> Rule:
-    """Return the rule that a path has no `..` step."""
+    """Return the rule that a path, a required field, has no `..` step."""
 
     def holds(model: Any) -> bool:
-        value = getattr(model, field)
-        return value is None or ".." not in value.split("/")
+        return ".." not in getattr(model, field).split("/")
 
     return Rule(
         field=field,
-        cel=rf"!has(self.{field}) || !self.{field}.matches('(^|/)[.][.](/|$)')",
+        cel=rf"!self.{field}.matches('(^|/)[.][.](/|$)')",
         message=f"{field} must not contain '..': name the folder itself",
         holds=holds,
     )

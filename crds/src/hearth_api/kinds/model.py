@@ -64,8 +64,8 @@ class ModelFiles(ApiModel):
 class VariantResources(Resources):
     """What the variant takes of its node."""
 
-    cpu: Quantity = "1"
-    """Cores that Ray reserves."""
+    cpu: Quantity = "250m"
+    """Cores that Ray reserves on the node."""
     memory: Quantity | None = None
     """Memory; absent: estimated from weights, context and concurrency."""
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
@@ -97,7 +97,7 @@ class Variant(ApiModel):
     context: VariantContext = VariantContext()
     """Context size and concurrency."""
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Processor threads; absent: as many as whole cores in resources.cpu."""
+    """Processor threads; absent: the whole cores in resources.cpu, at least 1."""
     gpu_layers: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Layers on the GPU (LlamaCpp); absent: all where there is one."""
 

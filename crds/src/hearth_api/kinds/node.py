@@ -51,12 +51,12 @@ class Toleration(ApiModel):
 
 
 class NodeResources(Resources):
-    """What the node's pod gets, as request and limit."""
+    """What the node's pod gets."""
 
-    cpu: Quantity = "1"
-    """Cores."""
+    cpu: Quantity = "500m"
+    """Cores that the pod requests and that models may reserve in Ray. Idle cores may be used beyond it."""
     memory: Quantity = "3Gi"
-    """Memory of the pod: Ray itself takes about 1.3Gi of it."""
+    """Memory of the pod, request and limit: Ray itself takes about 1.3Gi of it."""
 
 
 class NodeStorage(ApiModel):
