@@ -56,7 +56,7 @@ class Condition(LenientModel):
     """Generation of the spec that was judged."""
     last_transition_time: datetime
     """When the status last changed."""
-    reason: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Z][A-Za-z0-9]*$")]
+    reason: Annotated[str, Field(max_length=128, pattern=r"^[A-Z][A-Za-z0-9]*$")]
     """One word; crds/README.md explains each."""
     message: Annotated[str, Field(max_length=MESSAGE_LIMIT)] = ""
     """The facts in words, with the remedy where there is one."""

@@ -83,8 +83,9 @@ def _describe_type(schema: Mapping[str, Any], *, required: bool) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None or high is not None:
         text += f" {'' if low is None else low}..{'' if high is None else high}"
-    if schema.get("default") not in (None, {}):
-        text += f" = {str(schema['default']).lower() if isinstance(schema['default'], bool) else schema['default']}"
+    default = schema.get("default")
+    if default is not None and not isinstance(default, Mapping):
+        text += f" = {str(default).lower() if isinstance(default, bool) else default}"
     return text + (", required" if required else "")
 
 

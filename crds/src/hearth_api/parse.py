@@ -1,5 +1,6 @@
 """From YAML and JSON to models: strict for what people write, lenient for what the API server returns."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,10 @@ def parse_object(obj: Mapping[str, Any], *, strict: bool = True, where: str = ""
     """
     model = _find_model(obj, where)
     try:
-        return model.model_validate(obj, extra="forbid" if strict else "ignore")
+        if strict:
+            # As JSON: there a text is no number and "yes" is no boolean, as for the API server.
+            return model.model_validate_json(json.dumps(obj, default=str), strict=True, extra="forbid")
+        return model.model_validate(obj, extra="ignore")
     except ValidationError as error:
         raise ParseError(_describe(error), where=where) from error
 

@@ -8,7 +8,7 @@ refused with its path (`SchemaError`): a constraint that a model states can neve
 - Texts, lists and maps must be bounded, else CEL over them is refused by its estimated cost.
 - Lists say their type: `map` and `set` from the model, `atomic` otherwise.
 - Quantities (marked in the model) become `x-kubernetes-int-or-string`.
-- A default that the defaults within it already give becomes `{}`; empty lists are no defaults.
+- A default says only what the defaults within it do not give already; empty lists are no defaults.
 """
 
 from collections.abc import Mapping
@@ -144,16 +144,20 @@ def _simplify_default(schema: Schema, *, keep: bool) -> None:
 
 
 def _strip_given(default: Any, schema: Mapping[str, Any]) -> Any:
-    """Return a default without what the defaults of the fields within it give anyway."""
+    """Return a default without what the defaults of the fields within it give anyway.
+
+    The API server judges CEL rules on a default before it fills it, so beside rules everything stays.
+    """
     if not isinstance(default, Mapping):
         return default
+    whole = "x-kubernetes-validations" in schema
     properties = schema.get("properties", {})
     return {
         name: value
         for name, value in default.items()
         if value is not None
         and value != []
-        and not ("default" in properties.get(name, {}) and _given(value, properties[name]))
+        and (whole or "default" not in properties.get(name, {}) or not _given(value, properties[name]))
     }
 
 

@@ -43,7 +43,7 @@ class Embedding(ApiModel):
 
 
 class Chunking(ApiModel):
-    """How documents are cut into passages. A change means that everything is indexed again."""
+    """How documents are cut into passages."""
 
     rules = (
         Rule(
@@ -72,7 +72,7 @@ class ExternalStore(ApiModel):
         ),
     )
 
-    uri: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^https?://[^\s/]+(/\S*)?$")]
+    uri: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s/]+(/\S*)?$")]
     """Address of Milvus, as http://milvus:19530."""
 
 
@@ -122,7 +122,7 @@ class KnowledgeBaseSpec(ApiModel):
     embedding: Embedding
     """The model that turns text into vectors."""
     chunking: Chunking = Chunking()
-    """How documents are cut into passages."""
+    """How documents are cut into passages. A change means that everything is indexed again."""
     store: Store = Store()
     """Where vectors live."""
     encryption: Encryption = Encryption()

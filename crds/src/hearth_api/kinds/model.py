@@ -55,7 +55,7 @@ class ModelFiles(ApiModel):
         ),
     )
 
-    source: Annotated[str, Field(min_length=1, max_length=1024, pattern=SOURCE_PATTERN)]
+    source: Annotated[str, Field(max_length=1024, pattern=SOURCE_PATTERN)]
     """package://<distribution>/<path> in the image, file:///<path> on the machine, pvc://<claim>/<path>."""
     sha256: Sha256 | None = None
     """SHA-256 of the file; a file with another one is refused."""
@@ -84,7 +84,7 @@ class VariantContext(ApiModel):
 class Variant(ApiModel):
     """One build of the model on one machine."""
 
-    name: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    name: Annotated[str, Field(max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
     """Name within the deployment."""
     node: VariantNode
     """Where it runs."""
@@ -142,7 +142,7 @@ class ModelDeploymentSpec(ApiModel):
     task: Task
     """Chat or Embed."""
     aliases: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")], ...],
+        tuple[Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")], ...],
         Field(max_length=16, json_schema_extra=AS_SET),
     ] = ()
     """Further names for clients. An older resource keeps a name that two want."""

@@ -85,7 +85,7 @@ class ModelVolume(ApiModel):
 class ManagedNode(ApiModel):
     """Ray in a pod that the operator runs."""
 
-    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")] | None = None
+    image: Annotated[str, Field(max_length=512, pattern=r"^\S+$")] | None = None
     """Image with hearth_serve; absent takes the release's serve image."""
     node_selector: Labels = Field(default_factory=dict)
     """Labels of the Kubernetes node."""

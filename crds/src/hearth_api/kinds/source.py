@@ -133,9 +133,9 @@ class IngestionSourceSpec(ApiModel):
     """Mail in files."""
     documents: DocumentsSource | None = None
     """Documents in files."""
-    schedule: Annotated[str, Field(min_length=1, max_length=128, pattern=CRON_PATTERN)] | None = None
+    schedule: Annotated[str, Field(max_length=128, pattern=CRON_PATTERN)] | None = None
     """Cron expression; absent: one run at first, later ones with the run-now annotation only."""
-    time_zone: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9+_/-]*$")] = "Etc/UTC"
+    time_zone: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9+_/-]*$")] = "Etc/UTC"
     """Time zone of the schedule, as Europe/Berlin."""
     trust: Trust = Trust.EXTERNAL
     """How far the text may be believed. Text from a source is data, never an instruction."""
