@@ -90,6 +90,8 @@ def start_daemon(daemon: Daemon) -> ProcessRecord:
             env=None if daemon.environ is None else dict(daemon.environ),
             cwd="/",
         )
+    # The record owns the process from here: without this Popen would warn that it is still running.
+    process.returncode = 0
     started = start_time(process.pid)
     if started is None:
         raise DaemonError(daemon.name, reason="ended at once", log=daemon.log)
