@@ -1,0 +1,1 @@
+"""What talks to the outside: the API server, Ray, models, the knowledge service."""

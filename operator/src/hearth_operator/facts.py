@@ -1,0 +1,79 @@
+"""What was observed, as values: read by plan and status, made by clients and reconcile."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from hearth_api.wire.serve import ServeInfo
+
+
+@dataclass(frozen=True, slots=True)
+class RayNode:
+    """One raylet."""
+
+    node_id: str
+    alive: bool
+    labels: Mapping[str, str]
+    cpus: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class RayApp:
+    """One Serve application as Ray sees it. `config` is what was put; None for an imperative one."""
+
+    name: str
+    status: str
+    message: str = ""
+    replicas: tuple[str, ...] = ()
+    """Ids of running replicas, sorted."""
+    config: dict[str, Any] | None = None
+
+
+class Reach(StrEnum):
+    """Whether an endpoint answers."""
+
+    NOT_OBSERVED = "NotObserved"
+    REACHABLE = "Reachable"
+    OFFLINE = "Offline"
+    REFUSED = "Refused"
+    """It answered, and did not accept the token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointFacts:
+    """What one Ray endpoint said last."""
+
+    reach: Reach = Reach.NOT_OBSERVED
+    message: str = ""
+    version: str = ""
+    raylets: tuple[RayNode, ...] = ()
+    apps: Mapping[str, RayApp] = field(default_factory=dict)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it answered the last time."""
+        return self.reach is Reach.REACHABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodFacts:
+    """A managed node's pod. `failure` is a container's state that does not pass by itself."""
+
+    exists: bool = False
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingFacts:
+    """What a variant's own routes said last."""
+
+    info: ServeInfo | None = None
+    alive: bool = False
+    """It computed something: a probe succeeded, or its token counter grew."""
+    error: str | None = None
+
+
+NOT_ASKED = EndpointFacts()
+NOTHING_SAID = ServingFacts()

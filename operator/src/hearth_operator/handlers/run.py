@@ -1,0 +1,145 @@
+"""Putting the operator together and running it until it is told to stop."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import kopf
+import structlog
+from aiohttp import web
+
+from hearth_common.tokens import ProjectedToken
+from hearth_operator import names
+from hearth_operator.clients.knowledge import KnowledgeApi, KnowledgeClient
+from hearth_operator.clients.kubernetes import KubernetesApi, connect
+from hearth_operator.clients.model import ModelApi, ModelClient
+from hearth_operator.clients.ray import RayApi, RayClient
+from hearth_operator.errors import OperatorError
+from hearth_operator.handlers.http import build_app
+from hearth_operator.handlers.watch import KopfEvents, Watcher, kopf_settings
+from hearth_operator.reconcile.context import RELEASE, Context
+from hearth_operator.reconcile.loop import Reconciler
+from hearth_operator.reconcile.metrics import Metrics
+from hearth_operator.reconcile.queue import Key, KeyedQueue
+from hearth_operator.reconcile.world import World
+from hearth_operator.settings import Settings
+
+log = structlog.get_logger(__name__)
+_WORKERS = 6
+_WAIT_FOR_KINDS_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """The clients that are not the API server's; tests give their own."""
+
+    ray: Callable[[str, str | None], RayApi]
+    model: ModelApi
+    knowledge: KnowledgeApi
+
+
+def real_outside(session: aiohttp.ClientSession, settings: Settings) -> Outside:
+    """Return the clients over HTTP."""
+    token = ProjectedToken(settings.knowledge_token_path)
+    return Outside(
+        ray=lambda url, secret: RayClient(session, url=url, token=secret),
+        model=ModelClient(session),
+        knowledge=KnowledgeClient(session, url=settings.knowledge_url, token=token.read),
+    )
+
+
+async def run_operator(
+    settings: Settings,
+    *,
+    kubeconfig: str | None = None,
+    outside: Outside | None = None,
+    stop: asyncio.Event | None = None,
+    ready: asyncio.Event | None = None,
+) -> None:
+    """Run until `stop` is set or a signal comes. `ready` is set once all kinds were listed."""
+    ready = ready or asyncio.Event()
+    kube, api = await connect(namespace=settings.namespace, kubeconfig=kubeconfig)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(api.close)
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        metrics = Metrics()
+        queue = KeyedQueue(clock=time.monotonic)
+        events = KopfEvents()
+        ctx = build_context(settings, kube, outside or real_outside(session, settings), events, queue)
+        runner = web.AppRunner(build_app(metrics, ready=ready.is_set), access_log=None)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, port=settings.http_port).start()
+        await _wait_for_kinds(kube)
+        registry = kopf.OperatorRegistry()
+        _register_login(registry, kubeconfig)
+        Watcher(ctx, events).register(registry)
+        queue.add(Key(RELEASE, ""))
+        workers = asyncio.create_task(Reconciler(ctx, queue, metrics).run(workers=_WORKERS))
+        watching = asyncio.create_task(
+            kopf.operator(
+                registry=registry,
+                settings=kopf_settings(),
+                namespaces=[settings.namespace],
+                clusterwide=False,
+                standalone=True,
+                stop_flag=stop,
+                ready_flag=ready,
+            )
+        )
+        await _until_first_ends(workers, watching)
+
+
+def build_context(
+    settings: Settings, kube: KubernetesApi, outside: Outside, events: KopfEvents, queue: KeyedQueue
+) -> Context:
+    """Return what every pass is given."""
+    return Context(
+        settings=settings,
+        kube=kube,
+        ray=outside.ray,
+        model=outside.model,
+        knowledge=outside.knowledge,
+        events=events,
+        now=lambda: datetime.now(UTC),
+        clock=time.monotonic,
+        random_bytes=secrets.token_bytes,
+        world=World(),
+        wake=queue.add,
+    )
+
+
+async def _until_first_ends(*tasks: asyncio.Task[None]) -> None:
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _wait_for_kinds(kube: KubernetesApi) -> None:
+    """Wait until the API server serves all four kinds: kopf looks for them only once."""
+    for kind in names.KINDS:
+        while True:
+            try:
+                await kube.list_all(kind)
+                break
+            except OperatorError as error:
+                log.warning("kind_not_served", kind=kind, error=error.message)
+                await asyncio.sleep(_WAIT_FOR_KINDS_SECONDS)
+
+
+def _register_login(registry: kopf.OperatorRegistry, kubeconfig: str | None) -> None:
+    async def login(**context: Any) -> kopf.ConnectionInfo | None:
+        if kubeconfig:  # kopf takes its path from KUBECONFIG
+            return kopf.login_with_kubeconfig(**context)
+        return kopf.login_with_service_account(**context)
+
+    kopf.on.login(registry=registry, id="login")(login)

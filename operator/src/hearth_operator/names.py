@@ -1,0 +1,85 @@
+"""Names, labels and paths that several layers must agree on."""
+
+import hashlib
+
+from hearth_api.names import (
+    ANNOTATION_RUN_NOW,
+    API_VERSION,
+    AUDIENCE_KNOWLEDGE,
+    FIELD_MANAGER,
+    GROUP,
+    LABEL_KIND,
+    LABEL_NAME,
+    RAY_NODE_LABEL,
+    SECRET_ADMIN_KEY,
+    SECRET_API_KEYS,
+    SECRET_KEK,
+    TOKEN_MOUNT,
+    VERSION,
+    app_name,
+    ingest_name,
+    node_name,
+    ray_secret_name,
+    route_prefix,
+    serve_secret_name,
+)
+
+__all__ = [
+    "ANNOTATION_RUN_NOW",
+    "API_VERSION",
+    "AUDIENCE_KNOWLEDGE",
+    "FIELD_MANAGER",
+    "GROUP",
+    "LABEL_KIND",
+    "LABEL_NAME",
+    "RAY_NODE_LABEL",
+    "SECRET_ADMIN_KEY",
+    "SECRET_API_KEYS",
+    "SECRET_KEK",
+    "TOKEN_MOUNT",
+    "VERSION",
+    "app_name",
+    "ingest_name",
+    "node_name",
+    "ray_secret_name",
+    "route_prefix",
+    "serve_secret_name",
+]
+
+NODE = "InferenceNode"
+MODEL = "ModelDeployment"
+KNOWLEDGE_BASE = "KnowledgeBase"
+SOURCE = "IngestionSource"
+KINDS = (NODE, MODEL, KNOWLEDGE_BASE, SOURCE)
+
+RUN_LABEL = f"{GROUP}/run"
+SERVE_FINALIZER = f"{GROUP}/serve"
+KNOWLEDGE_FINALIZER = f"{GROUP}/knowledge"
+
+RAY_PORT = 8265
+SERVE_PORT = 8000
+IMPORT_PATH = "hearth_serve.app:build"
+SERVE_DEPLOYMENT = "Model"
+SERVE_SECRET_DIR = f"{TOKEN_MOUNT}/serve"
+RAY_SECRET_DIR = f"{TOKEN_MOUNT}/ray"
+UID = 10001
+
+STATE_CONFIG_MAP = "hearth-operator-state"
+GATEWAY_ROLE = "hearth-gateway-nodes"
+GATEWAY_ACCOUNT = "hearth-gateway"
+
+
+def short_hash(text: str) -> str:
+    """Return eight hex characters that stand for `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def labels(kind: str, name: str, *, component: str) -> dict[str, str]:
+    """Return the labels of every object that the operator makes for a resource."""
+    return {
+        "app.kubernetes.io/name": "hearth",
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/managed-by": "hearth-operator",
+        LABEL_KIND: kind,
+        LABEL_NAME: name,
+    }

@@ -1,0 +1,1 @@
+"""Pure decisions. Values in, values out."""

@@ -1,0 +1,85 @@
+"""What files would lead to, without a cluster: sentences and a summary of manifests."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hearth_api.kinds import AnyResource, InferenceNode, IngestionSource, KnowledgeBase, ModelDeployment
+from hearth_api.kinds.knowledge import DeletionPolicy
+from hearth_operator import names
+from hearth_operator.errors import InvalidSpecError
+from hearth_operator.plan.aliases import taken_by
+from hearth_operator.plan.capacity import Placement, allocatable, place, planned_memory, show
+from hearth_operator.plan.serve_document import build_application
+
+
+def explain(resources: Iterable[AnyResource]) -> Iterator[str]:
+    """Yield one sentence per decision, in the order: nodes, models, knowledge bases, sources."""
+    everything = tuple(resources)
+    nodes = {r.metadata.name: r for r in everything if isinstance(r, InferenceNode)}
+    models = tuple(r for r in everything if isinstance(r, ModelDeployment))
+    placed = place(models, nodes, ready=set(nodes))
+    for name, node in sorted(nodes.items()):
+        yield _node(name, node, placed)
+    refused = taken_by(models)
+    for model in models:
+        name = model.metadata.name
+        if name in refused:
+            alias, holder = refused[name]
+            yield f"{names.MODEL} {name}: not accepted, {alias} belongs to {holder}"
+        yield from _model(model, nodes, placed)
+    for r in everything:
+        if isinstance(r, KnowledgeBase):
+            yield _knowledge(r, {m.metadata.name for m in models})
+    for r in everything:
+        if isinstance(r, IngestionSource):
+            yield _source(r)
+
+
+def _node(name: str, node: InferenceNode, placed: dict[str, Placement]) -> str:
+    room = allocatable(node).memory
+    of = f" of {show(room)}" if room is not None else ""
+    how = "the operator runs Ray in a pod" if node.spec.managed is not None else "Ray is reached where it runs"
+    return f"{names.NODE} {name}: {how}; {show(planned_memory(placed.values(), name))}{of} planned"
+
+
+def _model(model: ModelDeployment, nodes: dict[str, InferenceNode], placed: dict[str, Placement]) -> Iterator[str]:
+    name = model.metadata.name
+    if model.spec.suspend:
+        yield f"{names.MODEL} {name}: suspended"
+        return
+    for variant in model.spec.variants:
+        placement = placed[names.app_name(name, variant.name)]
+        node = nodes.get(placement.node or "")
+        if node is None or not placement.fits:
+            yield f"{names.MODEL} {name}: {placement.reason}: {placement.message}"
+            continue
+        try:
+            app = build_application(model, variant, node)
+        except InvalidSpecError as error:
+            yield f"{names.MODEL} {name}: InvalidSpec: {error.message}"
+            continue
+        source = app["args"]["model"]["source"]
+        yield f"{names.MODEL} {name}: deploy {app['name']} on {node.metadata.name} ({variant.engine}, {source})"
+
+
+def _knowledge(kb: KnowledgeBase, models: set[str]) -> str:
+    model = kb.spec.embedding.model
+    known = "" if model in models else " (not among the files)"
+    end = "erased" if kb.spec.deletion_policy is DeletionPolicy.DELETE else "kept"
+    return f"{names.KNOWLEDGE_BASE} {kb.metadata.name}: embeds with {model}{known}; documents are {end} at deletion"
+
+
+def _source(source: IngestionSource) -> str:
+    spec = source.spec
+    when = f"runs at {spec.schedule} ({spec.time_zone})" if spec.schedule else "runs once, then when asked to"
+    claim = spec.location.volume.claim_name
+    return (
+        f"{names.SOURCE} {source.metadata.name}: {when}; reads {spec.location.path} of claim {claim} "
+        f"into {spec.knowledge_base_ref.name}"
+    )
+
+
+def summarize(manifests: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield kind and name of each manifest."""
+    for manifest in manifests:
+        yield f"  {manifest['kind']} {manifest['metadata']['name']}"

@@ -1,0 +1,1 @@
+"""Observe, plan, apply, report: one module per kind."""

@@ -1,0 +1,55 @@
+"""What every reconciler is given: clients, settings, clocks, memory, and how to wake another key."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from hearth_operator.clients.knowledge import KnowledgeApi
+from hearth_operator.clients.kubernetes import KubernetesApi
+from hearth_operator.clients.model import ModelApi
+from hearth_operator.clients.ray import RayApi
+from hearth_operator.reconcile.queue import Key
+from hearth_operator.reconcile.world import World
+from hearth_operator.settings import Settings
+
+ENDPOINT = "Endpoint"
+RELEASE = "Release"
+
+
+class EventSink(Protocol):
+    """Where Events go."""
+
+    def emit(self, obj: dict[str, Any], *, warning: bool, reason: str, message: str) -> None:
+        """Tell of one transition."""
+
+
+class Wake(Protocol):
+    """Asks for a key to be looked at."""
+
+    def __call__(self, key: Key, *, delay: float = 0.0) -> None:
+        """Ask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Everything that a pass may use."""
+
+    settings: Settings
+    kube: KubernetesApi
+    ray: Callable[[str, str | None], RayApi]
+    """From dashboard URL and token."""
+    model: ModelApi
+    knowledge: KnowledgeApi
+    events: EventSink
+    now: Callable[[], datetime]
+    clock: Callable[[], float]
+    """Monotonic seconds."""
+    random_bytes: Callable[[int], bytes]
+    world: World
+    wake: Wake
+
+    def wake_all(self, kind: str) -> None:
+        """Ask for all resources of a kind."""
+        for name in self.world.names(kind):
+            self.wake(Key(kind, name))

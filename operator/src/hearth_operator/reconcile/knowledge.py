@@ -1,0 +1,114 @@
+"""One KnowledgeBase: the knowledge service is told of it and says what it holds."""
+
+import hashlib
+import json
+from typing import Any
+
+from hearth_api.kinds import KnowledgeBase, ModelDeployment
+from hearth_api.kinds.knowledge import DeletionPolicy, StoreMode
+from hearth_api.parse import ParseError, parse_observed
+from hearth_api.reasons import Reason
+from hearth_api.wire.knowledge import ChunkingConfig, EmbeddingConfig, KbConfig, KbStatus, StoreConfig
+from hearth_api.wire.serve import Task
+from hearth_operator import names
+from hearth_operator.errors import InvalidSpecError, UnreachableError
+from hearth_operator.reconcile.context import Context
+from hearth_operator.reconcile.release import remember_data
+from hearth_operator.reconcile.report import write_status
+from hearth_operator.status.conditions import Verdict, false, unknown
+from hearth_operator.status.knowledge import knowledge_status
+
+
+async def reconcile_knowledge(ctx: Context, raw: dict[str, Any], kb: KnowledgeBase) -> float | None:
+    """One pass; returns the seconds until the next."""
+    if kb.metadata.deleting:
+        return await _finish(ctx, raw, kb)
+    if await _keep_finalizer(ctx, raw, kb):
+        return 0.0
+    observed, blocked = await _provision(ctx, kb)
+    status = knowledge_status(kb, observed=observed, blocked=blocked, now=ctx.now())
+    if observed is not None and kb.status.collection is None:
+        await remember_data(ctx)
+    if await write_status(ctx, raw, before=kb.status.conditions, status=status):
+        ctx.wake_all(names.SOURCE)
+    intervals = ctx.settings.intervals
+    if blocked is not None:
+        return intervals.unreachable_first * 2 if observed is None else intervals.not_yet
+    return intervals.knowledge_busy if observed is not None and observed.queue.pending else intervals.knowledge
+
+
+async def _keep_finalizer(ctx: Context, raw: dict[str, Any], kb: KnowledgeBase) -> bool:
+    """Hold the resource back at deletion exactly when its documents go with it. Return whether that changed."""
+    has = names.KNOWLEDGE_FINALIZER in kb.metadata.finalizers
+    needs = kb.spec.deletion_policy is DeletionPolicy.DELETE
+    if has == needs:
+        return False
+    rest = [f for f in kb.metadata.finalizers if f != names.KNOWLEDGE_FINALIZER]
+    await ctx.kube.set_finalizers(raw, [*rest, names.KNOWLEDGE_FINALIZER] if needs else rest)
+    return True
+
+
+async def _provision(ctx: Context, kb: KnowledgeBase) -> tuple[KbStatus | None, Verdict | None]:
+    """Return what the service says, and why the knowledge base is not provisioned (None: it is)."""
+    secret = kb.spec.encryption.key_secret_ref.name
+    if await ctx.kube.get("Secret", secret) is None:
+        return None, false(Reason.SECRET_NOT_FOUND, f"Secret {secret} does not exist")
+    embedding, blocked = await _embedding(ctx, kb)
+    name = kb.metadata.name
+    try:
+        observed = await ctx.knowledge.status(name)
+        if embedding is None:
+            return observed, blocked
+        config = build_config(kb, embedding)
+        digest = hashlib.sha256(json.dumps(config.to_json_object(), sort_keys=True).encode()).hexdigest()
+        if observed is None or ctx.world.configured.get(name) != digest:
+            await ctx.knowledge.configure(name, config)
+            ctx.world.configured[name] = digest
+            observed = await ctx.knowledge.status(name)
+    except UnreachableError as error:
+        return None, unknown(Reason.UNREACHABLE, error.message)
+    except InvalidSpecError as error:
+        return None, false(Reason.INVALID_SPEC, error.message)
+    return observed, None
+
+
+async def _embedding(ctx: Context, kb: KnowledgeBase) -> tuple[EmbeddingConfig | None, Verdict | None]:
+    wanted = kb.spec.embedding.model
+    raw = await ctx.kube.get(names.MODEL, wanted)
+    if raw is None:
+        return None, false(Reason.EMBEDDING_MODEL_NOT_FOUND, f"no ModelDeployment is called {wanted}")
+    try:
+        model = parse_observed(raw)
+    except ParseError as error:
+        return None, false(Reason.EMBEDDING_MODEL_NOT_READY, f"{wanted}: {error}")
+    if not isinstance(model, ModelDeployment) or model.spec.task is not Task.EMBED:
+        return None, false(Reason.NOT_AN_EMBEDDING_MODEL, f"ModelDeployment {wanted} has not the task Embed")
+    # What it said once is enough: a knowledge base stays provisioned while its model's machine sleeps.
+    digest, dimensions = model.status.model_digest, model.status.dimensions
+    if digest is None or dimensions is None:
+        return None, false(Reason.EMBEDDING_MODEL_NOT_READY, f"waits for ModelDeployment {wanted} to be Available")
+    return EmbeddingConfig(model=wanted, digest=digest, dimensions=dimensions), None
+
+
+def build_config(kb: KnowledgeBase, embedding: EmbeddingConfig) -> KbConfig:
+    """Return what the knowledge service is told."""
+    store, chunking = kb.spec.store, kb.spec.chunking
+    external = store.mode is StoreMode.EXTERNAL and store.external is not None
+    return KbConfig(
+        embedding=embedding,
+        chunking=ChunkingConfig(target_tokens=chunking.target_tokens, overlap_tokens=chunking.overlap_tokens),
+        store=StoreConfig(mode="External", uri=store.external.uri) if external and store.external else StoreConfig(),
+        kek=kb.spec.encryption.key_secret_ref.name,
+    )
+
+
+async def _finish(ctx: Context, raw: dict[str, Any], kb: KnowledgeBase) -> float | None:
+    """Erase with policy Delete, then let the resource go. Raises UnreachableError until the service answers."""
+    if names.KNOWLEDGE_FINALIZER not in kb.metadata.finalizers:
+        ctx.world.configured.pop(kb.metadata.name, None)
+        return None
+    if kb.spec.deletion_policy is DeletionPolicy.DELETE:
+        await ctx.knowledge.delete(kb.metadata.name)
+    ctx.world.configured.pop(kb.metadata.name, None)
+    await ctx.kube.set_finalizers(raw, [f for f in kb.metadata.finalizers if f != names.KNOWLEDGE_FINALIZER])
+    return None

@@ -1,0 +1,168 @@
+"""One ModelDeployment: its status from where it goes, what Ray says, and what its own routes say."""
+
+from dataclasses import replace
+from typing import Any
+
+from hearth_api.kinds import InferenceNode, ModelDeployment
+from hearth_api.kinds.fields import SecretKeyRef
+from hearth_api.kinds.model import Variant, VariantState
+from hearth_api.reasons import Reason
+from hearth_operator import names
+from hearth_operator.errors import ConflictError, InvalidSpecError
+from hearth_operator.facts import EndpointFacts, RayApp
+from hearth_operator.plan.aliases import taken_by
+from hearth_operator.plan.capacity import Placement
+from hearth_operator.plan.difference import covers
+from hearth_operator.plan.serve_document import build_application, pin_labels
+from hearth_operator.reconcile.context import Context
+from hearth_operator.reconcile.endpoint import placements
+from hearth_operator.reconcile.observe import Fleet, observe_fleet
+from hearth_operator.reconcile.probing import forget_serving, observe_serving
+from hearth_operator.reconcile.queue import Key
+from hearth_operator.reconcile.report import write_status
+from hearth_operator.reconcile.secrets import node_urls, secret_refs
+from hearth_operator.status.conditions import Verdict, false
+from hearth_operator.status.model import VariantFacts, model_status
+from hearth_operator.status.node import judge_version, node_ready
+
+
+async def reconcile_model(ctx: Context, raw: dict[str, Any], model: ModelDeployment) -> float | None:
+    """One pass; returns the seconds until the next."""
+    if model.metadata.deleting:
+        return await _finish(ctx, raw, model)
+    if names.SERVE_FINALIZER not in model.metadata.finalizers:
+        await ctx.kube.set_finalizers(raw, [*model.metadata.finalizers, names.SERVE_FINALIZER])
+        return 0.0
+    fleet = await observe_fleet(ctx)
+    placed = placements(ctx, fleet)
+    facts = [await _observe(ctx, model, v, fleet, placed) for v in model.spec.variants]
+    refused = _refusal(fleet, model)
+    status = model_status(model, facts=facts, refused=refused, now=ctx.now())
+    _note_progress(ctx, model, facts, {e.name: e.state for e in status.variants})
+    if await write_status(ctx, raw, before=model.status.conditions, status=status):
+        ctx.wake_all(names.KNOWLEDGE_BASE)
+    states = {e.state for e in status.variants}
+    if states & {VariantState.LOADING} or any(f.app is not None and not f.serving.alive for f in facts):
+        return ctx.settings.intervals.loading
+    return ctx.settings.intervals.catalog if VariantState.AVAILABLE in states else ctx.settings.intervals.not_yet
+
+
+def _refusal(fleet: Fleet, model: ModelDeployment) -> Verdict | None:
+    taken = taken_by(fleet.models).get(model.metadata.name)
+    if taken is None:
+        return None
+    return false(Reason.ALIAS_TAKEN, f"{taken[0]} belongs to ModelDeployment {taken[1]}, which is older")
+
+
+async def _observe(
+    ctx: Context, model: ModelDeployment, variant: Variant, fleet: Fleet, placed: dict[str, Placement]
+) -> VariantFacts:
+    app_name = names.app_name(model.metadata.name, variant.name)
+    placement = placed.get(app_name)
+    node = fleet.nodes.get((placement.node if placement else None) or variant.node.name or "")
+    facts = VariantFacts(variant=variant, memory=variant.resources.memory_bytes)
+    if placement is not None:
+        facts = replace(facts, fits=placement.fits, fit_reason=placement.reason, fit_message=placement.message)
+    if node is None:
+        forget_serving(ctx, app_name)
+        return facts
+    facts = _with_node(ctx, facts, model, node)
+    endpoint = ctx.world.endpoint_of(node.metadata.name)
+    ray = endpoint.facts if endpoint is not None else EndpointFacts()
+    app = ray.apps.get(app_name)
+    wanted, invalid = _wanted(model, variant, node)
+    facts = replace(
+        facts,
+        node_supported=judge_version(ray.version).status.value != "False"
+        and (not ray.reachable or node_ready(ray, node, pin_labels(node))),
+        reach=ray.reach,
+        reach_message=ray.message,
+        app=app,
+        invalid=invalid or (endpoint.error if endpoint is not None and app is None else None),
+        current=app is not None and _is_current(app, wanted, endpoint.last_digest if endpoint else None),
+    )
+    if model.spec.suspend:
+        forget_serving(ctx, app_name)
+        return facts
+    serving = await observe_serving(ctx, node, app_name, url=facts.url or "", app=app)
+    facts = replace(facts, serving=serving)
+    return replace(facts, overdue=_overdue(ctx, model, facts))
+
+
+def _with_node(ctx: Context, facts: VariantFacts, model: ModelDeployment, node: InferenceNode) -> VariantFacts:
+    serve_url = node_urls(node, namespace=ctx.settings.namespace)[1]
+    secret = secret_refs(node)[1]
+    return replace(
+        facts,
+        node=node.metadata.name,
+        node_suspended=node.spec.suspend,
+        url=serve_url + names.route_prefix(model.metadata.name, facts.variant.name),
+        token_ref=SecretKeyRef(name=secret, key="token"),
+        ca_ref=SecretKeyRef(name=secret, key="ca.crt"),
+    )
+
+
+def _wanted(model: ModelDeployment, variant: Variant, node: InferenceNode) -> tuple[dict[str, Any] | None, str | None]:
+    try:
+        return build_application(model, variant, node), None
+    except InvalidSpecError as error:
+        return None, error.message
+
+
+def _is_current(app: RayApp, wanted: dict[str, Any] | None, last_digest: str | None) -> bool:
+    if wanted is None:
+        return False
+    if covers(app.config, wanted):
+        return app.status not in {"DEPLOYING", "DEPLOY_FAILED"}
+    # Ray may write a value in its own way; then `args`, which it does not touch, decide.
+    return last_digest is not None and (app.config or {}).get("args") == wanted["args"]
+
+
+def _overdue(ctx: Context, model: ModelDeployment, facts: VariantFacts) -> bool:
+    begun = ctx.world.rollouts.get((model.metadata.uid or "", facts.variant.name))
+    if begun is None or begun[0] != model.metadata.generation or not facts.node_supported:
+        return False
+    return ctx.clock() - begun[1] > model.spec.progress_deadline_seconds
+
+
+def _note_progress(
+    ctx: Context, model: ModelDeployment, facts: list[VariantFacts], states: dict[str, VariantState]
+) -> None:
+    """Remember since when each variant is on its way: the clock runs only while its machine could do it."""
+    generation = model.metadata.generation
+    for fact in facts:
+        key = (model.metadata.uid or "", fact.variant.name)
+        state = states[fact.variant.name]
+        if state in {VariantState.SUSPENDED, VariantState.UNREACHABLE} or (
+            state is VariantState.AVAILABLE and fact.current
+        ):
+            ctx.world.rollouts.pop(key, None)
+        elif key not in ctx.world.rollouts or ctx.world.rollouts[key][0] != generation:
+            ctx.world.rollouts[key] = (generation, ctx.clock())
+
+
+async def _finish(ctx: Context, raw: dict[str, Any], model: ModelDeployment) -> float | None:
+    """Let the resource go once no reachable endpoint lists its applications. A machine that is off is not waited
+    for: when it comes back, its next document lacks them.
+    """
+    if names.SERVE_FINALIZER not in model.metadata.finalizers:
+        return None
+    prefix = f"{model.metadata.name}."
+    left = [
+        url
+        for url, state in ctx.world.endpoints.items()
+        if state.facts.reachable and any(name.startswith(prefix) for name in state.facts.apps)
+    ]
+    for url in left:
+        ctx.world.endpoints[url].dirty = True
+        ctx.wake(Key("Endpoint", url))
+    if left:
+        return ctx.settings.intervals.loading
+    for variant in model.spec.variants:
+        forget_serving(ctx, names.app_name(model.metadata.name, variant.name))
+    rest = [f for f in model.metadata.finalizers if f != names.SERVE_FINALIZER]
+    try:
+        await ctx.kube.set_finalizers(raw, rest)
+    except ConflictError:
+        return 0.0
+    return None

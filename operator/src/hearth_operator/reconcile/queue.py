@@ -1,0 +1,83 @@
+"""A queue of keys: each at most once in it, each worked on by at most one worker, each with its own delay.
+
+kopf would hold a key back after an exception until its delay ends, even when the spec changes; here a change always
+brings the key forward.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """What is reconciled: a resource, the release as a whole, or a Ray endpoint."""
+
+    kind: str
+    name: str
+
+
+class KeyedQueue:
+    """Keys by due time. Not safe for threads; one event loop."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, Key]] = []
+        self._busy: set[Key] = set()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Return how many keys are due now or overdue."""
+        now = self._clock()
+        return sum(1 for due in self._due.values() if due <= now)
+
+    def add(self, key: Key, *, delay: float = 0.0) -> None:
+        """Ask for a key to be worked on after `delay` seconds; the earliest wish wins."""
+        due = self._clock() + delay
+        if key in self._due and self._due[key] <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, key))
+        self._changed.set()
+
+    def forget(self, key: Key) -> None:
+        """Drop a key's wish."""
+        self._due.pop(key, None)
+
+    async def take(self) -> Key:
+        """Wait for the next key that is due and not being worked on; call `done` with it afterwards."""
+        while True:
+            self._changed.clear()
+            wait = self._next_wait()
+            if isinstance(wait, Key):
+                return wait
+            try:
+                await asyncio.wait_for(self._changed.wait(), timeout=wait)
+            except TimeoutError:
+                continue
+
+    def done(self, key: Key) -> None:
+        """Say that a key is no longer worked on."""
+        self._busy.discard(key)
+        if key in self._due:
+            heapq.heappush(self._heap, (self._due[key], key))
+        self._changed.set()
+
+    def _next_wait(self) -> Key | float | None:
+        """Return a key to work on, or the seconds until one is due, or None: nothing is waited for."""
+        now = self._clock()
+        while self._heap:
+            due, key = self._heap[0]
+            if self._due.get(key) != due or key in self._busy:
+                heapq.heappop(self._heap)  # superseded, or pushed again by `done`
+                continue
+            if due > now:
+                return due - now
+            heapq.heappop(self._heap)
+            del self._due[key]
+            self._busy.add(key)
+            if self._heap:
+                self._changed.set()
+            return key
+        return None

@@ -1,0 +1,80 @@
+"""One IngestionSource: its CronJob, runs that were asked for, and what the last run said."""
+
+from typing import Any
+
+from hearth_api.conditions import ConditionType, is_true
+from hearth_api.kinds import IngestionSource, KnowledgeBase
+from hearth_api.parse import ParseError, parse_observed
+from hearth_api.reasons import Reason
+from hearth_operator import names
+from hearth_operator.manifests.source import build_run, build_source
+from hearth_operator.plan.runs import FIRST_RUN, asked_for, next_run
+from hearth_operator.reconcile.context import Context
+from hearth_operator.reconcile.objects import apply_objects
+from hearth_operator.reconcile.report import log, write_status
+from hearth_operator.status.conditions import Verdict, false
+from hearth_operator.status.source import JobFacts, job_facts, source_status
+
+_JOB_OF_POD = "batch.kubernetes.io/job-name"
+
+
+async def reconcile_source(ctx: Context, raw: dict[str, Any], source: IngestionSource) -> float | None:
+    """One pass; returns the seconds until the next."""
+    if source.metadata.deleting:
+        return None
+    blocked = await _obstacle(ctx, source)
+    if blocked is None or source.status.last_run is not None:
+        objects = build_source(source, settings=ctx.settings)
+        await apply_objects(ctx, objects, of=f"{names.SOURCE} {source.metadata.name}")
+    jobs = await observe_jobs(ctx, source.metadata.name)
+    last_run_now = source.status.last_run_now
+    if blocked is None:
+        run = next_run(source, active=any(j.active for j in jobs))
+        if run is not None:
+            await _start(ctx, source, run)
+            last_run_now = run
+            jobs = await observe_jobs(ctx, source.metadata.name)
+    status = source_status(source, jobs=jobs, blocked=blocked, last_run_now=last_run_now, now=ctx.now())
+    await write_status(ctx, raw, before=source.status.conditions, status=status)
+    if any(j.active for j in jobs):
+        return ctx.settings.intervals.knowledge
+    return ctx.settings.intervals.resync if blocked is None else ctx.settings.intervals.not_yet
+
+
+async def _obstacle(ctx: Context, source: IngestionSource) -> Verdict | None:
+    """Return why no run can start, or None."""
+    wanted = source.spec.knowledge_base_ref.name
+    raw = await ctx.kube.get(names.KNOWLEDGE_BASE, wanted)
+    if raw is None:
+        return false(Reason.KNOWLEDGE_BASE_NOT_FOUND, f"no KnowledgeBase is called {wanted}")
+    try:
+        kb = parse_observed(raw)
+    except ParseError as error:
+        return false(Reason.KNOWLEDGE_BASE_NOT_READY, f"{wanted}: {error}")
+    if not isinstance(kb, KnowledgeBase) or not is_true(kb.status.conditions, ConditionType.PROVISIONED):
+        return false(Reason.KNOWLEDGE_BASE_NOT_READY, f"waits for KnowledgeBase {wanted} to be Provisioned")
+    claim = source.spec.location.volume.claim_name
+    if await ctx.kube.get("PersistentVolumeClaim", claim) is None:
+        return false(Reason.CLAIM_NOT_FOUND, f"no PersistentVolumeClaim is called {claim}")
+    return None
+
+
+async def _start(ctx: Context, source: IngestionSource, run: str) -> None:
+    """Make the Job of a run. Its name follows from the run: a crash before the status is written makes no second."""
+    job = build_run(source, run=f"{source.metadata.uid}/{run}", settings=ctx.settings)
+    if await ctx.kube.create(job):
+        why = "first" if run == FIRST_RUN and asked_for(source) is None else "asked"
+        log.info("run_started", source=source.metadata.name, job=job["metadata"]["name"], why=why)
+
+
+async def observe_jobs(ctx: Context, source: str) -> list[JobFacts]:
+    """Return the Jobs of a source with what their pods said."""
+    labels = {names.LABEL_KIND: names.SOURCE, names.LABEL_NAME: source}
+    jobs = await ctx.kube.list_all("Job", labels=labels)
+    if not jobs:
+        return []
+    pods: dict[str, list[dict[str, Any]]] = {}
+    for pod in await ctx.kube.list_all("Pod", labels=labels):
+        job = (pod["metadata"].get("labels") or {}).get(_JOB_OF_POD, "")
+        pods.setdefault(job, []).append(pod)
+    return [job_facts(job, pods.get(job["metadata"]["name"], ())) for job in jobs]

@@ -1,0 +1,64 @@
+"""What the operator remembers between passes. Everything in it can be found out again: a restart loses nothing."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, ServingFacts
+
+
+@dataclass(slots=True)
+class EndpointState:
+    """One Ray endpoint. Only the holder of `lock` puts documents."""
+
+    facts: EndpointFacts = NOT_ASKED
+    misses: int = 0
+    raylets_at: float = float("-inf")
+    dirty: bool = True
+    last_digest: str | None = None
+    put_at: float = float("-inf")
+    error: str | None = None
+    """Why Ray refused the last document."""
+    nodes: set[str] = field(default_factory=set)
+    token: str | None = None
+    serve_url: str = ""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True)
+class ServingState:
+    """One variant's own routes."""
+
+    facts: ServingFacts = NOTHING_SAID
+    replicas: tuple[str, ...] = ()
+    tokens: int = -1
+    looked_at: float = float("-inf")
+    alive_at: float = float("-inf")
+    misses: int = 0
+
+
+@dataclass(slots=True)
+class World:
+    """All of it."""
+
+    endpoints: dict[str, EndpointState] = field(default_factory=dict)
+    serving: dict[str, ServingState] = field(default_factory=dict)
+    rollouts: dict[tuple[str, str], tuple[int | None, float]] = field(default_factory=dict)
+    """(uid, variant) -> (generation, when it began by the monotonic clock)."""
+    known: dict[str, set[str]] = field(default_factory=dict)
+    """Names of resources by kind, from watching."""
+    configured: dict[str, str] = field(default_factory=dict)
+    """Knowledge base -> digest of the configuration that the service has."""
+
+    def endpoint_of(self, node: str) -> EndpointState | None:
+        """Return the endpoint of a node."""
+        return next((e for e in self.endpoints.values() if node in e.nodes), None)
+
+    def names(self, kind: str) -> Iterable[str]:
+        """Return the known resources of a kind."""
+        return sorted(self.known.get(kind, ()))
+
+    def make_dirty(self) -> None:
+        """Have every endpoint's document computed again."""
+        for endpoint in self.endpoints.values():
+            endpoint.dirty = True

@@ -1,0 +1,73 @@
+"""Settings of the operator, read once from the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+DEFAULT_KNOWLEDGE_URL = "http://hearth-knowledge:8080"
+DEFAULT_TOKEN_PATH = "/var/run/secrets/hearth/hearth-knowledge/token"
+
+
+class SettingsError(Exception):
+    """A variable that the operator cannot run without is missing or wrong."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        self.variable = variable
+        super().__init__(f"{variable} {problem}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervals:
+    """Seconds between looks. Heartbeats are cheap and only metrics; status is written on change."""
+
+    resync: float = 60.0
+    heartbeat: float = 4.0
+    heartbeat_timeout: float = 4.0
+    nodes: float = 20.0
+    loading: float = 2.0
+    probe: float = 30.0
+    catalog: float = 10.0
+    knowledge: float = 10.0
+    knowledge_busy: float = 2.0
+    not_yet: float = 15.0
+    unreachable_first: float = 2.0
+    unreachable_most: float = 30.0
+    re_put: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where the operator runs and what it starts."""
+
+    namespace: str
+    control_image: str
+    serve_image: str
+    image_pull_policy: str = "IfNotPresent"
+    knowledge_url: str = DEFAULT_KNOWLEDGE_URL
+    knowledge_token_path: str = DEFAULT_TOKEN_PATH
+    storage_class: str | None = None
+    http_port: int = 8080
+    intervals: Intervals = Intervals()
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """Return settings from `HEARTH_*` variables; raises SettingsError."""
+
+    def need(variable: str) -> str:
+        value = environ.get(variable, "")
+        if not value:
+            raise SettingsError(variable, "is not set")
+        return value
+
+    port = environ.get("HEARTH_HTTP_PORT", "8080")
+    if not port.isdigit():
+        raise SettingsError("HEARTH_HTTP_PORT", f"is not a port number: {port!r}")
+    return Settings(
+        namespace=need("HEARTH_NAMESPACE"),
+        control_image=need("HEARTH_CONTROL_IMAGE"),
+        serve_image=need("HEARTH_SERVE_IMAGE"),
+        image_pull_policy=environ.get("HEARTH_IMAGE_PULL_POLICY") or "IfNotPresent",
+        knowledge_url=(environ.get("HEARTH_KNOWLEDGE_URL") or DEFAULT_KNOWLEDGE_URL).rstrip("/"),
+        knowledge_token_path=environ.get("HEARTH_KNOWLEDGE_TOKEN_PATH") or DEFAULT_TOKEN_PATH,
+        storage_class=environ.get("HEARTH_STORAGE_CLASS") or None,
+        http_port=int(port),
+    )

@@ -1,0 +1,231 @@
+"""Status of a ModelDeployment: the catalog that the gateway reads, and conditions from what was observed end to end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hearth_api.conditions import ConditionType
+from hearth_api.kinds import ModelDeployment
+from hearth_api.kinds.fields import SecretKeyRef
+from hearth_api.kinds.model import ModelDeploymentStatus, Variant, VariantMemory, VariantState, VariantStatus
+from hearth_api.quantities import format_bytes
+from hearth_api.reasons import Reason
+from hearth_operator.facts import NOTHING_SAID, RayApp, Reach, ServingFacts
+from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
+from hearth_operator.status.messages import clean_message, failure_reason
+
+_MEMORY_STEP = 32 * 1024**2
+"""A peak that creeps up is no news until it is this much larger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantFacts:
+    """All that is known of one variant."""
+
+    variant: Variant
+    node: str | None = None
+    node_suspended: bool = False
+    node_supported: bool = True
+    reach: Reach = Reach.NOT_OBSERVED
+    reach_message: str = ""
+    url: str | None = None
+    token_ref: SecretKeyRef | None = None
+    ca_ref: SecretKeyRef | None = None
+    fits: bool = False
+    fit_reason: Reason = Reason.FITS
+    fit_message: str = ""
+    memory: int | None = None
+    invalid: str | None = None
+    """Why this variant cannot be carried out on its node."""
+    app: RayApp | None = None
+    current: bool = False
+    """Ray was given the newest spec of this variant."""
+    serving: ServingFacts = NOTHING_SAID
+    overdue: bool = False
+
+
+def variant_status(facts: VariantFacts, *, suspended: bool) -> VariantStatus:
+    """Return the catalog's entry of one variant."""
+    state, reason, message = _state(facts, suspended=suspended)
+    info = facts.serving.info
+    peak = -(-info.memory.peak // _MEMORY_STEP) * _MEMORY_STEP if info is not None else None
+    memory = None
+    if facts.memory is not None or peak is not None:
+        memory = VariantMemory(
+            estimate=format_bytes(facts.memory) if facts.memory is not None else None,
+            peak=format_bytes(peak) if peak is not None else None,
+        )
+    return VariantStatus(
+        name=facts.variant.name,
+        node=facts.node,
+        engine=facts.variant.engine,
+        url=facts.url,
+        token_secret_ref=facts.token_ref,
+        ca_secret_ref=facts.ca_ref,
+        state=state,
+        reason=reason.value,
+        message=message or None,
+        context_tokens=info.context_tokens if info is not None else None,
+        slots=info.slots_total if info is not None else None,
+        model_digest=info.model_digest if info is not None else None,
+        memory=memory,
+    )
+
+
+def _state(facts: VariantFacts, *, suspended: bool) -> tuple[VariantState, Reason, str]:
+    if suspended or facts.node_suspended:
+        what = "spec.suspend is true" if suspended else f"InferenceNode {facts.node} is suspended"
+        return VariantState.SUSPENDED, Reason.SUSPENDED, what
+    if facts.invalid is not None:
+        return VariantState.FAILED, Reason.INVALID_SPEC, facts.invalid
+    if facts.node is None or (not facts.fits and facts.app is None):
+        return VariantState.PENDING, facts.fit_reason, facts.fit_message
+    if facts.reach is Reach.NOT_OBSERVED:
+        return VariantState.PENDING, Reason.NOT_OBSERVED, f"{facts.node} was not asked yet"
+    if facts.reach is not Reach.REACHABLE:
+        reason = Reason.NODE_OFFLINE if facts.reach is Reach.OFFLINE else Reason.AUTHENTICATION_FAILED
+        return VariantState.UNREACHABLE, reason, f"{facts.node}: {facts.reach_message or 'does not answer'}"
+    if not facts.node_supported:
+        return VariantState.PENDING, Reason.NODE_NOT_READY, f"{facts.node} cannot take a model now"
+    return _app_state(facts, facts.app)
+
+
+def _app_state(facts: VariantFacts, app: RayApp | None) -> tuple[VariantState, Reason, str]:
+    name = facts.variant.name
+    if app is not None and app.replicas:
+        if facts.serving.alive:
+            return VariantState.AVAILABLE, Reason.SERVING, ""
+        if facts.serving.error is not None:
+            return VariantState.FAILED, Reason.PROBE_FAILED, facts.serving.error
+        return VariantState.LOADING, Reason.LOADING, f"{name}: a replica runs and was not probed yet"
+    if app is not None and app.status == "DEPLOY_FAILED":
+        message = clean_message(app.message) or "Ray Serve could not start the application"
+        return VariantState.FAILED, failure_reason(message), message
+    if facts.overdue:
+        detail = clean_message(app.message) if app is not None else ""
+        return VariantState.FAILED, Reason.DEADLINE_EXCEEDED, detail or "no replica within progressDeadlineSeconds"
+    if app is None:
+        return VariantState.PENDING, Reason.ROLLING_OUT, f"{facts.node} is about to be told"
+    return VariantState.LOADING, Reason.LOADING, f"{facts.node} loads the model"
+
+
+def model_status(
+    model: ModelDeployment,
+    *,
+    facts: Sequence[VariantFacts],
+    refused: Verdict | None,
+    now: datetime,
+) -> ModelDeploymentStatus:
+    """Return the status. `refused` says why the resource was not accepted."""
+    entries = tuple(variant_status(f, suspended=model.spec.suspend) for f in facts)
+    if refused is not None:
+        entries = tuple(
+            e.model_copy(update={"state": VariantState.PENDING, "reason": refused.reason.value, "url": None})
+            for e in entries
+        )
+    available = [(f, e) for f, e in zip(facts, entries, strict=True) if e.state is VariantState.AVAILABLE]
+    verdicts = {
+        ConditionType.ACCEPTED: refused or true(Reason.ACCEPTED),
+        ConditionType.FITS: _judge_fits(facts),
+        ConditionType.WEIGHTS_READY: _judge_weights(entries),
+        ConditionType.AVAILABLE: _judge_available(entries),
+        ConditionType.DEGRADED: _judge_degraded(facts, entries),
+        ConditionType.PROGRESSING: _judge_progress(facts, entries),
+    }
+    required: tuple[ConditionType, ...] = (ConditionType.ACCEPTED, ConditionType.AVAILABLE)
+    if not available:  # the cause is what came before
+        required = (ConditionType.ACCEPTED, *_causes(verdicts), ConditionType.AVAILABLE)
+    if model.spec.suspend and refused is None:
+        verdicts[ConditionType.READY] = false(Reason.SUSPENDED, "spec.suspend is true")
+    generation = model.metadata.generation
+    info = available[0][0].serving.info if available else None
+    return ModelDeploymentStatus(
+        observed_generation=generation,
+        conditions=write_conditions(
+            verdicts, before=model.status.conditions, required=required, generation=generation, now=now
+        ),
+        variants=entries,
+        serving=available[0][1].name if available else None,
+        # What an index was made with stays known while its model sleeps.
+        model_digest=info.model_digest if info is not None else model.status.model_digest,
+        dimensions=(info.dimensions if info is not None else None) or model.status.dimensions,
+    )
+
+
+def _causes(verdicts: dict[ConditionType, Verdict]) -> tuple[ConditionType, ...]:
+    """Return the earlier conditions that explain why nothing serves."""
+    return tuple(
+        t
+        for t in (ConditionType.FITS, ConditionType.WEIGHTS_READY)
+        if verdicts[t].status.value == "False" or verdicts[t].reason is Reason.NODE_NOT_FOUND
+    )
+
+
+def _judge_fits(facts: Sequence[VariantFacts]) -> Verdict:
+    missing = [f for f in facts if f.fit_reason is Reason.NODE_NOT_FOUND]
+    too_big = [f for f in facts if not f.fits and f.fit_reason is Reason.NO_CAPACITY]
+    if too_big:
+        return false(Reason.NO_CAPACITY, "; ".join(f.fit_message for f in too_big))
+    if missing:
+        return unknown(Reason.NODE_NOT_FOUND, "; ".join(f.fit_message for f in missing))
+    if any(not f.fits for f in facts):
+        return unknown(Reason.NOT_OBSERVED, "not planned yet")
+    unsized = any(f.fit_reason is Reason.SIZE_UNKNOWN for f in facts)
+    return true(Reason.SIZE_UNKNOWN if unsized else Reason.FITS, "; ".join(f.fit_message for f in facts))
+
+
+def _judge_weights(entries: Sequence[VariantStatus]) -> Verdict:
+    for entry in entries:
+        if entry.state is VariantState.AVAILABLE:
+            return true(Reason.WEIGHTS_FOUND, entry.model_digest or "")
+    for entry in entries:
+        if entry.reason in {Reason.WEIGHTS_MISSING, Reason.DIGEST_MISMATCH}:
+            return false(_reason(entry), f"variant {entry.name}: {entry.message or ''}")
+    return unknown(Reason.NOT_OBSERVED, "no variant has loaded its weights yet")
+
+
+def _judge_available(entries: Sequence[VariantStatus]) -> Verdict:
+    for entry in entries:
+        if entry.state is VariantState.AVAILABLE:
+            return true(Reason.SERVING, f"variant {entry.name} on {entry.node} answered a probe")
+    said = "; ".join(f"variant {e.name}: {e.message or e.reason}" for e in entries)
+    if entries and all(e.state is VariantState.SUSPENDED for e in entries):
+        return false(Reason.SUSPENDED, said)
+    unreachable = [e for e in entries if e.state is VariantState.UNREACHABLE]
+    if unreachable or any(e.reason == Reason.NOT_OBSERVED for e in entries):
+        return unknown(_reason(unreachable[0]) if unreachable else Reason.NOT_OBSERVED, said)
+    return false(_reason(entries[0]) if len(entries) == 1 else Reason.NO_VARIANT_AVAILABLE, said)
+
+
+def _reason(entry: VariantStatus) -> Reason:
+    return Reason.lookup(entry.reason or "") or Reason.NO_VARIANT_AVAILABLE
+
+
+def _judge_degraded(facts: Sequence[VariantFacts], entries: Sequence[VariantStatus]) -> Verdict:
+    serving = [i for i, e in enumerate(entries) if e.state is VariantState.AVAILABLE]
+    if not serving:
+        return false(Reason.NO_VARIANT_AVAILABLE, "nothing serves")
+    if serving[0] != 0:
+        first, used = entries[0], entries[serving[0]]
+        return true(
+            Reason.FALLBACK_SERVING, f"variant {used.name} serves; {first.name}: {first.message or first.reason}"
+        )
+    app = facts[0].app
+    if not facts[0].current or (app is not None and app.status == "DEPLOY_FAILED"):
+        why = clean_message(app.message) if app is not None else ""
+        return true(Reason.OLD_REVISION_SERVING, why or "the newest spec is not served yet")
+    return false(Reason.PREFERRED_SERVING, f"variant {entries[0].name} serves")
+
+
+def _judge_progress(facts: Sequence[VariantFacts], entries: Sequence[VariantStatus]) -> Verdict:
+    late = [f.variant.name for f in facts if f.overdue]
+    if late:
+        return false(Reason.DEADLINE_EXCEEDED, f"not available within the deadline: {', '.join(late)}")
+    waiting = [
+        e.name
+        for f, e in zip(facts, entries, strict=True)
+        if e.state is not VariantState.SUSPENDED and (e.state is not VariantState.AVAILABLE or not f.current)
+    ]
+    if waiting:
+        return true(Reason.ROLLING_OUT, f"waits for {', '.join(waiting)}")
+    return true(Reason.ROLLED_OUT, "")

@@ -1,0 +1,116 @@
+"""Status of an InferenceNode."""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+from hearth_api.conditions import ConditionType
+from hearth_api.kinds import InferenceNode
+from hearth_api.kinds.node import InferenceNodeStatus, NodeCapacity, PlannedCapacity
+from hearth_api.quantities import format_bytes, format_millicores
+from hearth_api.reasons import Reason
+from hearth_operator.facts import EndpointFacts, PodFacts, Reach
+from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
+
+OLDEST = (2, 54)
+TESTED = (2, 60)
+_VERSION = re.compile(r"^(\d+)\.(\d+)")
+
+
+def parse_version(text: str) -> tuple[int, int] | None:
+    """Return major and minor of a Ray version."""
+    match = _VERSION.match(text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def judge_version(text: str) -> Verdict:
+    """Return RayVersionSupported: an older Ray drops label_selector silently and un-pins every model."""
+    version = parse_version(text)
+    if version is None:
+        return unknown(Reason.NOT_OBSERVED, "Ray has not told its version yet")
+    if version[0] != OLDEST[0] or version < OLDEST:
+        return false(Reason.VERSION_UNSUPPORTED, f"Ray {text} runs there; {OLDEST[0]}.{OLDEST[1]} or later is needed")
+    if version != TESTED:
+        return true(Reason.VERSION_DIFFERS, f"Ray {text} runs there; Hearth is tested with {TESTED[0]}.{TESTED[1]}")
+    return true(Reason.VERSION_SUPPORTED, f"Ray {text}")
+
+
+def has_raylet(facts: EndpointFacts, pin: dict[str, str]) -> bool:
+    """Whether a live raylet carries the labels that pin applications to the node."""
+    return any(r.alive and pin.items() <= dict(r.labels).items() for r in facts.raylets)
+
+
+def judge_reach(facts: EndpointFacts, pod: PodFacts, *, pin: dict[str, str], managed: bool, seen: bool) -> Verdict:
+    """Return Reachable. What does not answer is Unknown: nothing is known of the models there."""
+    if facts.reach is Reach.REFUSED:
+        return false(Reason.AUTHENTICATION_FAILED, facts.message)
+    if facts.reachable:
+        if not has_raylet(facts, pin):
+            wanted = ",".join(f"{k}={v}" for k, v in sorted(pin.items())) or "any"
+            return false(Reason.RAY_NODE_NOT_FOUND, f"Ray answers, but no live raylet has the labels {wanted}")
+        return true(Reason.REACHABLE, "Ray answers")
+    if managed and pod.failure is not None:
+        return false(Reason.POD_FAILED, pod.failure)
+    if managed and not seen:
+        return unknown(Reason.NODE_STARTING, "Ray's pod was made and does not answer yet")
+    if facts.reach is Reach.NOT_OBSERVED:
+        return unknown(Reason.NOT_OBSERVED, "not asked yet")
+    return unknown(Reason.NODE_OFFLINE, facts.message or "Ray does not answer")
+
+
+def node_status(
+    node: InferenceNode,
+    *,
+    facts: EndpointFacts,
+    pod: PodFacts,
+    pin: dict[str, str],
+    urls: tuple[str, str],
+    memory: int | None,
+    millicores: int | None,
+    planned: int,
+    models: Iterable[str],
+    now: datetime,
+) -> InferenceNodeStatus:
+    """Return the status. `urls` are dashboard and Serve; memory in bytes."""
+    generation = node.metadata.generation
+    managed = node.spec.managed is not None
+    seen = node.status.ray_version is not None
+    verdicts = {
+        ConditionType.REACHABLE: judge_reach(facts, pod, pin=pin, managed=managed, seen=seen),
+        ConditionType.RAY_VERSION_SUPPORTED: judge_version(facts.version or node.status.ray_version or ""),
+    }
+    if node.spec.suspend:
+        verdicts[ConditionType.READY] = false(Reason.SUSPENDED, "spec.suspend is true")
+    conditions = write_conditions(
+        verdicts,
+        before=node.status.conditions,
+        required=(ConditionType.REACHABLE, ConditionType.RAY_VERSION_SUPPORTED),
+        generation=generation,
+        now=now,
+    )
+    return InferenceNodeStatus(
+        observed_generation=generation,
+        conditions=conditions,
+        ray_version=facts.version or node.status.ray_version,
+        dashboard_url=urls[0],
+        serve_url=urls[1],
+        allocatable=NodeCapacity(
+            memory=format_bytes(memory) if memory is not None else None,
+            cpu=format_millicores(millicores) if millicores is not None else None,
+        ),
+        planned=PlannedCapacity(memory=format_bytes(planned)),
+        models=tuple(sorted(models)),
+    )
+
+
+def node_ready(facts: EndpointFacts, node: InferenceNode, pin: dict[str, str]) -> bool:
+    """Whether the node may take a model now."""
+    version = parse_version(facts.version)
+    return (
+        not node.spec.suspend
+        and facts.reachable
+        and version is not None
+        and version[0] == OLDEST[0]
+        and version >= OLDEST
+        and has_raylet(facts, pin)
+    )
