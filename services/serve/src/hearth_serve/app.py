@@ -1,0 +1,79 @@
+"""What Ray Serve imports: `hearth_serve.app:build`.
+
+Imports cleanly on every node: engines and their libraries load inside the replica.
+"""
+
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+
+from hearth_api.names import RAY_NODE_LABEL
+from hearth_api.wire.serve import ServeArgs, ServeTunables
+from hearth_serve.auth import TokenFile
+from hearth_serve.engines.factory import load_engine
+from hearth_serve.errors import ApiError, StartError
+from hearth_serve.logs import log
+from hearth_serve.machine import source_hash
+from hearth_serve.requests import parse_settings
+from hearth_serve.web import ModelApp
+
+
+@serve.ingress()
+class Model:
+    """One replica: a loaded engine behind its routes."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        self._args = parse_settings(ServeArgs, args, what="ServeArgs")
+        token = TokenFile(self._args.token_path)
+        try:
+            token.read()
+        except ApiError as error:
+            raise StartError(error.message) from error
+        engine = load_engine(self._args)
+        self._app = ModelApp(engine=engine, args=self._args, token=token, build=source_hash())
+        log.info(
+            "model_loaded",
+            model=self._args.model_id,
+            engine=self._args.engine.value,
+            version=engine.facts.version,
+            digest=engine.facts.digest,
+            context_tokens=engine.facts.context_tokens,
+            slots=self._args.concurrency,
+        )
+
+    def __serve_build_asgi_app__(self) -> ModelApp:
+        """Hand the routes to Ray."""
+        return self._app
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Apply tunables in place; running requests keep the ones that they began with."""
+        self._app.tunables = parse_settings(ServeTunables, user_config, what="ServeTunables")
+        log.info("tunables_applied", model=self._args.model_id)
+
+    async def check_health(self) -> None:
+        """Answer from the event loop, which never waits for tokens: a long prompt must not look like a dead model."""
+
+
+def build(args: dict[str, Any]) -> Application:
+    """Return the application of one model variant. `args` are ServeArgs in JSON.
+
+    Options set here hold where the Serve config leaves them out: an application is never un-pinned by omission.
+    """
+    parsed = parse_settings(ServeArgs, args, what="ServeArgs")
+    deployment = serve.deployment(
+        Model,
+        name="Model",
+        num_replicas=1,
+        max_ongoing_requests=parsed.max_ongoing_requests,
+        ray_actor_options={
+            "num_cpus": parsed.num_cpus,
+            "num_gpus": parsed.num_gpus,
+            "label_selector": {RAY_NODE_LABEL: parsed.node},
+        },
+        health_check_period_s=5,
+        health_check_timeout_s=15,
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=10,
+    )
+    return deployment.bind(parsed.to_json_object())

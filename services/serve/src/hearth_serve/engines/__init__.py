@@ -1,0 +1,1 @@
+"""What computes, behind one Protocol. Each engine imports its libraries inside functions only."""

@@ -1,0 +1,25 @@
+"""From arguments to a loaded engine."""
+
+from hearth_api.wire.serve import Engine as EngineName
+from hearth_api.wire.serve import ServeArgs, Task
+from hearth_serve.engines.protocol import Engine
+from hearth_serve.errors import StartError
+from hearth_serve.machine import available_cores, choose_threads
+
+
+def load_engine(args: ServeArgs) -> Engine:
+    """Load the model; takes seconds to minutes. Raises StartError with one sentence."""
+    threads = choose_threads(wanted=args.threads, cores=available_cores(), num_cpus=args.num_cpus)
+    if args.engine is EngineName.LLAMA_CPP:
+        from hearth_serve.engines.llamacpp import LlamaCppEngine
+
+        return LlamaCppEngine.load(args, threads=threads)
+    if args.engine is EngineName.ONNX_RUNTIME:
+        if args.task is not Task.EMBED:
+            raise StartError("Engine OnnxRuntime serves task Embed only.")
+        from hearth_serve.engines.onnx import OnnxEngine
+
+        return OnnxEngine.load(args, threads=threads)
+    from hearth_serve.engines.pytorch import TransformersEngine
+
+    return TransformersEngine.load(args, threads=threads)

@@ -1,0 +1,119 @@
+"""Sentence embeddings from an ONNX model on the CPU: tokens, one run, mean over the tokens, unit length."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hearth_api.wire.serve import ServeArgs
+from hearth_serve.engines.protocol import Body, Embedded, EngineFacts
+from hearth_serve.engines.wordpiece import load_tokenizer
+from hearth_serve.errors import StartError, invalid
+from hearth_serve.sources import Weights, load_weights, locate
+
+BATCH = 16
+"""Texts per run. Sorted by length, so that little padding is computed."""
+MAX_POSITIONS = 512
+"""BERT's: no ONNX file says how many positions it was trained with."""
+
+
+class OnnxEngine:
+    """An encoder such as MiniLM, exported with `input_ids`, `attention_mask` and `last_hidden_state`."""
+
+    def __init__(self, *, session: Any, tokenizer: Any, facts: EngineFacts, slots: int) -> None:
+        self.facts = facts
+        self.tokens_produced = 0
+        self._session = session
+        self._tokenizer = tokenizer
+        self._inputs = {item.name for item in session.get_inputs()}
+        self._pool = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="embed")
+
+    @classmethod
+    def load(cls, args: ServeArgs, *, threads: int) -> "OnnxEngine":
+        """Find, check and load the file and its tokenizer."""
+        path = locate(args.model.source, pattern="*.onnx")
+        weights = load_weights(path, sha256=args.model.sha256)
+        context = min(args.context_tokens, MAX_POSITIONS)
+        tokenizer = load_tokenizer(path, digest=weights.digest, max_tokens=context)
+        session = _open_session(weights.path, threads=threads)
+        facts = EngineFacts(
+            version=f"onnxruntime {_version()}",
+            context_tokens=context,
+            digest=weights.digest,
+            dimensions=_dimensions(session, weights=weights),
+        )
+        return cls(session=session, tokenizer=tokenizer, facts=facts, slots=args.concurrency)
+
+    def stream_chat(self, _body: Body) -> NoReturn:
+        """Refuse: an encoder writes nothing."""
+        raise invalid("This model embeds; it does not chat.", param="model")
+
+    stream_completion = stream_chat
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """See the Protocol. Runs in a thread; a cancelled request stops between two batches."""
+        encodings = await asyncio.to_thread(self._tokenizer.encode_batch, list(texts))
+        order = sorted(range(len(texts)), key=lambda n: len(encodings[n].ids))
+        vectors: list[Sequence[float]] = [()] * len(texts)
+        loop = asyncio.get_running_loop()
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            rows = await loop.run_in_executor(self._pool, self._run, [encodings[n] for n in batch])
+            for n, row in zip(batch, rows, strict=True):
+                vectors[n] = row
+        tokens = sum(len(encoding.ids) for encoding in encodings)
+        truncated = tuple(n for n, encoding in enumerate(encodings) if encoding.overflowing)
+        return Embedded(vectors=vectors, tokens=tokens, truncated=truncated)
+
+    def _run(self, encodings: Sequence[Any]) -> list[list[float]]:
+        import numpy as np
+
+        width = max(len(encoding.ids) for encoding in encodings)
+        ids = np.zeros((len(encodings), width), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        hidden = self._session.run(None, {name: feeds[name] for name in self._inputs})[0]
+        weights = mask[:, :, None].astype(np.float32)
+        mean = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+        unit = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+        self.tokens_produced += int(mask.sum())
+        rows: list[list[float]] = unit.astype(np.float32).tolist()
+        return rows
+
+    async def close(self) -> None:
+        """Let running batches end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _open_session(path: Path, *, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Waiting threads sleep: this process shares its machine with the models that spin.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library's exceptions share no base but Exception
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StartError(f"Model file {path} is not an ONNX model that onnxruntime can load: {first}") from error
+
+
+def _dimensions(session: Any, *, weights: Weights) -> int:
+    shape = session.get_outputs()[0].shape
+    names = {item.name for item in session.get_inputs()}
+    if len(shape) != 3 or not isinstance(shape[2], int) or "input_ids" not in names:
+        raise StartError(f"Model file {weights.path} is not a text encoder with input_ids and hidden states.")
+    return shape[2]
+
+
+def _version() -> str:
+    import onnxruntime
+
+    return str(onnxruntime.__version__)

@@ -1,0 +1,59 @@
+"""What the HTTP side asks of an engine.
+
+Chunks and bodies are JSON objects in OpenAI's shapes. Cancelling the task that iterates a stream, or closing the
+stream, stops the computation. All methods are called from one event loop and must not block it.
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Body = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """Vectors of a batch, in its order."""
+
+    vectors: Sequence[Sequence[float]]
+    """Unit length, all of the engine's `dimensions`."""
+    tokens: int
+    """Tokens that were computed, all texts together."""
+    truncated: tuple[int, ...] = ()
+    """Positions of the texts that did not fit and were cut at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """What does not change after loading."""
+
+    version: str
+    context_tokens: int
+    """Tokens that one request may use: what was declared, or what the model was trained for where that is less."""
+    digest: str
+    """SHA-256 of the weights in hex."""
+    dimensions: int | None = None
+
+
+class Engine(Protocol):
+    """One loaded model."""
+
+    facts: EngineFacts
+    tokens_produced: int
+    """Tokens decoded, or embedded, since the start. While it grows the engine is alive."""
+
+    def stream_chat(self, body: Body, /) -> AsyncGenerator[bytes, None]:
+        """Yield `chat.completion.chunk` objects as JSON; the last one carries `usage`. Raises ApiError before it."""
+        ...
+
+    def stream_completion(self, body: Body, /) -> AsyncGenerator[bytes, None]:
+        """Yield `text_completion` chunks as JSON; the last one carries `usage`. Raises ApiError before the first."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Compute one vector for each text."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds."""
+        ...
