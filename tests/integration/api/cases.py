@@ -259,8 +259,8 @@ RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
         (_at("spec.accelerator.memory", ABSENT), _at("spec.accelerator.type", "CUDA"))),
     (
         "InferenceNode", "spec.external.serveURL",
-        "self.serveURL.startsWith('https://') || self.serveURL.startsWith('http://127.0.0.1:')"
-        " || self.serveURL.startsWith('http://localhost:')",
+        ("self.serveURL.startsWith('https://') || self.serveURL.startsWith('http://127.0.0.1:')"
+         " || self.serveURL.startsWith('http://localhost:')"),
     ): (EXTERNAL, (_at("spec.external.serveURL", "http://127.0.0.1:8000"),),
         (_at("spec.external.serveURL", "http://studio.example:8000"),)),
     ("ModelDeployment", "spec.task", "self.task == oldSelf.task"): (

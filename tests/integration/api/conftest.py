@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hearth_hack.controlplane import ControlPlane
-from integration.api.server import ApiServer, wait_established
 
 from hearth_api.crd import build_crds
+from hearth_hack.controlplane import ControlPlane
+from integration.api.server import ApiServer, wait_established
 
 
 @pytest.fixture(scope="session")

@@ -104,7 +104,7 @@ def make_items(schema: Json, first: Any, count: int, patterns: dict[str, TextMak
     """Return that many different members of a list, made from the first."""
     if schema["items"].get("type") == "object":
         keys = schema.get("x-kubernetes-list-map-keys", [])
-        return [first | {key: f"n{number}" for key in keys} for number in range(count)]
+        return [first | dict.fromkeys(keys, f"n{number}") for number in range(count)]
     return [f"{first}{number}" for number in range(count)]
 
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import ssl
 import tempfile
+import time
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,16 +103,17 @@ def collection(kind: str) -> str:
     return f"/apis/{API_VERSION}/namespaces/default/{KINDS[kind].info.plural}"
 
 
-def wait_established(server: ApiServer, *, count: int) -> None:
-    """Watch until so many CRDs are established and their resources answer."""
-    for _ in range(1000):
+def wait_established(server: ApiServer, *, count: int, seconds: float = 60) -> None:
+    """Wait until so many CRDs are established and their resources answer.
+
+    The server publishes a CRD's resource in the background and tells nobody: until then even a watch answers 404.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
         crds = server.request("GET", CRDS).body["items"]
-        conditions = [{c["type"]: c["status"] for c in crd.get("status", {}).get("conditions", ())} for crd in crds]
-        if sum(c.get("Established") == "True" for c in conditions) == count and all(
-            server.request("GET", collection(kind)).ok for kind in KINDS
-        ):
+        conditions = [{c["type"]: c["status"] for c in (crd.get("status", {}).get("conditions") or ())} for crd in crds]
+        established = sum(c.get("Established") == "True" for c in conditions)
+        if established == count and all(server.request("GET", collection(kind)).ok for kind in KINDS):
             return
-        # The server publishes a CRD's resource in the background; a watch on it would itself answer 404 until then.
-        version = server.request("GET", CRDS).body["metadata"]["resourceVersion"]
-        server.request("GET", f"{CRDS}?resourceVersion={version}&timeoutSeconds=1")
-    raise AssertionError("the CRDs were not established")
+        assert time.monotonic() < deadline, f"{established} of {count} CRDs were established in {seconds} s"
+        time.sleep(0.05)
