@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,16 +17,8 @@ from pathlib import Path
 
 from hearth_hack.golang import find_go, go_environment
 from hearth_hack.paths import Paths, default_paths
+from hearth_hack.processes import CommandError, run_logged
 from hearth_hack.tools import MODULES, TOOLS, Tool, select, tool_key
-
-
-class BuildError(RuntimeError):
-    """A Go build failed; `log` holds the compiler's words."""
-
-    def __init__(self, module: str, *, log: Path) -> None:
-        super().__init__(f"building {module} failed: see {log}")
-        self.module = module
-        self.log = log
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +64,17 @@ def build_tool(tool: Tool, *, paths: Paths) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         log = paths.binaries / f"{tool.module}.log"
+        log.unlink(missing_ok=True)
         go = find_go(paths.cache)
-        with log.open("w") as output:
-            for name, package in tool.programs:
-                command = [str(go), "build", *tool.flags, "-o", str(scratch / name), package]
-                done = subprocess.run(
-                    ["nice", *command],
-                    cwd=paths.cluster_modules / tool.module,
-                    env=go_environment(paths.cache),
-                    stdout=output,
-                    stderr=output,
-                    check=False,
-                )
-                if done.returncode != 0:
-                    raise BuildError(tool.module, log=log)
+        environ = go_environment(paths.cache, module=tool.module)
+        for name, package in tool.programs:
+            command = ["nice", str(go), "build", *tool.flags, "-o", str(scratch / name), package]
+            run_logged(command, log=log, environ=environ, cwd=paths.cluster_modules / tool.module)
         for alias in tool.aliases:
             (scratch / alias).symlink_to(tool.programs[0][0])
         scratch.rename(final)
+        # Gigabytes that only another version would read again; the module cache is shared and goes at the end.
+        shutil.rmtree(environ["GOCACHE"], ignore_errors=True)
 
 
 def download_modules(tool: Tool, *, paths: Paths) -> None:
@@ -97,18 +82,9 @@ def download_modules(tool: Tool, *, paths: Paths) -> None:
     if is_built(tool, paths=paths):
         return
     log = paths.binaries / f"{tool.module}-download.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        done = subprocess.run(
-            [str(find_go(paths.cache)), "mod", "download"],
-            cwd=paths.cluster_modules / tool.module,
-            env=go_environment(paths.cache),
-            stdout=output,
-            stderr=output,
-            check=False,
-        )
-    if done.returncode != 0:
-        raise BuildError(tool.module, log=log)
+    command = [str(find_go(paths.cache)), "mod", "download"]
+    environ = go_environment(paths.cache, module=tool.module)
+    run_logged(command, log=log, environ=environ, cwd=paths.cluster_modules / tool.module)
 
 
 def link_tools(paths: Paths) -> Binaries:
@@ -135,18 +111,17 @@ def replace_link(link: Path, *, target: Path) -> None:
 
 
 def ensure_binaries(modules: Sequence[str] = MODULES, *, paths: Paths | None = None) -> Binaries:
-    """Builds what is missing of `modules`. Raises BuildError, or KeyError for an unknown name."""
+    """Builds what is missing of `modules`. Raises CommandError, or KeyError for an unknown name."""
     paths = paths or default_paths()
     for tool in select(modules):
         build_tool(tool, paths=paths)
     return link_tools(paths)
 
 
-def drop_build_caches(paths: Paths) -> None:
-    """Deletes Go's own caches once every program is built: gigabytes that only a version change would read again."""
+def drop_module_cache(paths: Paths) -> None:
+    """Deletes the downloaded sources once every program is built."""
     if all(is_built(tool, paths=paths) for tool in TOOLS):
-        for name in ("build", "mod"):
-            shutil.rmtree(paths.cache / "go" / name, ignore_errors=True)
+        shutil.rmtree(paths.cache / "go" / "mod", ignore_errors=True)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -156,7 +131,7 @@ def main(argv: Sequence[str]) -> int:
         return 2
     try:
         binaries = ensure_binaries(argv or MODULES)
-    except BuildError as failure:
+    except CommandError as failure:
         sys.stderr.write(f"{failure}\n")
         return 1
     sys.stdout.write(f"{binaries.directory}\n")

@@ -138,7 +138,7 @@ def write_certificate(file: Path, certificate: x509.Certificate) -> None:
     write_private(file, content=certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def write_kubeconfig(path: Path, *, authority: Authority, user: str, server: str) -> None:
+def write_kubeconfig(path: Path, *, authority: Authority, user: str, server: str, namespace: str = "default") -> None:
     """A kubeconfig with everything inside it, mode 0600."""
 
     def encoded(file: Path) -> str:
@@ -154,7 +154,7 @@ def write_kubeconfig(path: Path, *, authority: Authority, user: str, server: str
         "kind": "Config",
         "clusters": [{"name": "hearth", "cluster": cluster}],
         "users": [{"name": user, "user": credentials}],
-        "contexts": [{"name": "hearth", "context": {"cluster": "hearth", "user": user}}],
+        "contexts": [{"name": "hearth", "context": {"cluster": "hearth", "user": user, "namespace": namespace}}],
         "current-context": "hearth",
     }
     write_private(path, content=yaml.safe_dump(content, sort_keys=False).encode())

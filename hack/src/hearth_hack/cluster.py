@@ -73,7 +73,9 @@ def prepare_site(*, paths: Paths, binaries: Binaries, network: ClusterNetwork) -
     ]
     authority = ensure_authority(paths.pki, subjects=subjects, now=dt.datetime.now(dt.UTC))
     site = Site(paths=paths, binaries=binaries, network=network, authority=authority)
-    write_kubeconfig(paths.kubeconfig, authority=authority, user=ADMIN.file, server=site.addresses.url)
+    write_kubeconfig(
+        paths.kubeconfig, authority=authority, user=ADMIN.file, server=site.addresses.url, namespace="hearth"
+    )
     return site
 
 

@@ -52,7 +52,7 @@ def free_ports(count: int) -> list[int]:
 class ControlPlane:
     """Context manager: started on enter (3-4 s once the binaries are built), stopped and deleted on exit.
 
-    Raises DaemonError when a daemon does not start, BuildError when its binary cannot be built.
+    Raises DaemonError when a daemon does not start, CommandError when its binary cannot be built.
     """
 
     def __init__(

@@ -52,12 +52,12 @@ def find_go(cache: Path) -> Path:
     return installed_go() or wheel_go(cache)
 
 
-def go_environment(cache: Path, *, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The user's settings (proxy, checksums) with our own caches: `drop_build_caches` may then delete them whole."""
+def go_environment(cache: Path, *, module: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The user's settings (proxy, checksums) with caches of our own, which are deleted once they have served."""
     return {
         **environ,
         "CGO_ENABLED": "0",
-        "GOCACHE": str(cache / "go" / "build"),
+        "GOCACHE": str(cache / "go" / f"build-{module}"),
         "GOMODCACHE": str(cache / "go" / "mod"),
         "GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false -trimpath",
         "GOTOOLCHAIN": "local",

@@ -14,6 +14,10 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 START_TIME_FIELD = 19  # of /proc/<pid>/stat, counted behind the command's closing parenthesis
 
 
+# Programs that `run_logged` waits for, in whichever thread.
+RUNNING: set[subprocess.Popen[bytes]] = set()
+
+
 class DaemonError(RuntimeError):
     """A daemon ended or did not become ready in time; `log` holds its words."""
 
@@ -147,11 +151,25 @@ def run_logged(
     with log.open("ab") as output:
         output.write(f"$ {' '.join(command)}\n".encode())
         output.flush()
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, cwd=cwd, check=False
-        )
-    if done.returncode != 0:
-        raise CommandError(command[0], status=done.returncode, log=log)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environ, cwd=cwd)
+        RUNNING.add(child)
+        try:
+            status = child.wait()
+        finally:
+            RUNNING.discard(child)
+    if status != 0:
+        raise CommandError(command[0], status=status, log=log)
+
+
+def end_running() -> None:
+    """Ends the programs that `run_logged` waits for in other threads: after a failure nothing goes on unseen."""
+    for child in list(RUNNING):
+        child.terminate()
+    for child in list(RUNNING):
+        try:
+            child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            child.kill()
 
 
 class CommandError(RuntimeError):
