@@ -191,13 +191,12 @@ class ManifestLine(StrictModel):
 
 
 def compute_content_hash(document: NormalDocument) -> str:
-    """Return "sha256:<hex>" over the document without origin fingerprint, pipeline and hash itself.
+    """Return "sha256:<hex>" over the document without origin fingerprint, pipeline, time of change and hash itself.
 
     A touched file (new mtime, same bytes) therefore changes nothing.
     """
-    body = document.model_dump(
-        mode="json", by_alias=True, exclude={"content_hash": True, "pipeline": True, "origin": {"fingerprint"}}
-    )
+    excluded = {"content_hash": True, "pipeline": True, "modified": True, "origin": {"fingerprint"}}
+    body = document.model_dump(mode="json", by_alias=True, exclude=excluded)
     return "sha256:" + hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 

@@ -1,0 +1,1 @@
+"""Documents: text, Markdown, HTML, PDF and CSV files."""

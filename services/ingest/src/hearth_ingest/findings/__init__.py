@@ -1,0 +1,1 @@
+"""Personal and secret data in text: finding and masking it."""

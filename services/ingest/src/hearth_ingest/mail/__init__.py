@@ -1,0 +1,1 @@
+"""Mail: mbox, maildir and single messages."""
