@@ -195,8 +195,11 @@ def compute_content_hash(document: NormalDocument) -> str:
 
     A touched file (new mtime, same bytes) therefore changes nothing.
     """
-    excluded = {"content_hash": True, "pipeline": True, "modified": True, "origin": {"fingerprint"}}
-    body = document.model_dump(mode="json", by_alias=True, exclude=excluded)
+    body = document.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude={"content_hash": True, "pipeline": True, "modified": True, "origin": {"fingerprint"}},
+    )
     return "sha256:" + hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
