@@ -87,6 +87,8 @@ def _first_parts(paths: list[Path]) -> list[Path]:
 def _only(paths: list[Path], *, source: str, wanted: str) -> Path:
     if not paths:
         raise WeightsMissingError(f"Model source {source!r} holds no file {wanted!r}.")
+    top = min(len(path.parts) for path in paths)
+    paths = [path for path in paths if len(path.parts) == top]  # sentence encoders keep more config.json deeper down
     if len(paths) > 1:
         names = ", ".join(path.name for path in paths[:4])
         raise StartError(f"Model source {source!r} holds {len(paths)} files {wanted!r} ({names}): name one.")

@@ -31,7 +31,7 @@ class Stops:
         return text
 
 
-def chunk(head: Mapping[str, object], choices: list[dict[str, object]]) -> bytes:
+def encode_chunk(head: Mapping[str, object], choices: list[dict[str, object]]) -> bytes:
     """Return one chunk as JSON."""
     return json.dumps({**head, "choices": choices}, ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hearth_api.wire.serve import ServeArgs, Task
-from hearth_serve.engines.chunks import Stops, chat_choice, chunk, text_choice
+from hearth_serve.engines.chunks import Stops, chat_choice, encode_chunk, text_choice
 from hearth_serve.engines.protocol import Body, Embedded, EngineFacts
 from hearth_serve.errors import ApiError, StartError, context_exceeded, invalid
 from hearth_serve.sources import Weights, load_weights, locate
@@ -142,24 +142,24 @@ class TransformersEngine:
         done = run.loop.run_in_executor(self._pool, self._generate, run, body, inputs)
         stops = Stops(_stop_texts(body))
         try:
-            yield chunk(head, [shape("", first=True)])
+            yield encode_chunk(head, [shape("", first=True)])
             while (piece := await run.pieces.get()) is not None:
                 if isinstance(piece, BaseException):
                     raise ApiError(500, "The model failed while it answered.", kind="server_error") from piece
                 if text := stops.push(piece):
-                    yield chunk(head, [shape(text)])
+                    yield encode_chunk(head, [shape(text)])
                 if stops.hit:
                     run.stop.set()
                     break
             if text := stops.flush():
-                yield chunk(head, [shape(text)])
+                yield encode_chunk(head, [shape(text)])
         finally:
             run.stop.set()
             await asyncio.shield(done)
         reason = "length" if run.produced >= run.limit and not stops.hit else "stop"
-        yield chunk(head, [shape("", finish=reason)])
+        yield encode_chunk(head, [shape("", finish=reason)])
         usage = {"prompt_tokens": prompt, "completion_tokens": run.produced, "total_tokens": prompt + run.produced}
-        yield chunk(head | {"usage": usage}, [])
+        yield encode_chunk(head | {"usage": usage}, [])
 
     def _refuse(self, body: Body) -> None:
         for name in UNSUPPORTED:
