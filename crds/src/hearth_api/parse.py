@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from hearth_api.kinds import KINDS, AnyResource
 from hearth_api.names import API_VERSION
@@ -67,11 +68,25 @@ def _find_model(obj: Mapping[str, Any], where: str) -> type[AnyResource]:
 
 
 def _describe(error: ValidationError) -> tuple[str, ...]:
-    problems = []
-    for item in error.errors(include_url=False, include_input=False):
-        path = ""
-        for step in (*item["loc"], *([item["ctx"]["field"]] if item["type"] == "rule" else [])):
-            path += f"[{step}]" if isinstance(step, int) else f".{step}"
-        message = "unknown field" if item["type"] == "extra_forbidden" else item["msg"]
-        problems.append(f"{path.lstrip('.')}: {message}")
-    return tuple(problems)
+    items = error.errors(include_url=False, include_input=False)
+    return tuple(
+        f"{_join(item)}: {'unknown field' if item['type'] == 'extra_forbidden' else item['msg']}"
+        for item in items
+        if not _follows_from_another(item, items)
+    )
+
+
+def _join(item: ErrorDetails) -> str:
+    """Return the path of the field at fault; a rule names its field relative to the model."""
+    path = ""
+    for step in (*item["loc"], *([item["ctx"]["field"]] if item["type"] == "rule" else [])):
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return path.lstrip(".")
+
+
+def _follows_from_another(item: ErrorDetails, items: list[ErrorDetails]) -> bool:
+    """Whether a list is called too short only because pydantic left out its faulty members."""
+    depth = len(item["loc"])
+    return item["type"] == "too_short" and any(
+        len(other["loc"]) > depth and other["loc"][:depth] == item["loc"] for other in items
+    )

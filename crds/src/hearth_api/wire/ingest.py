@@ -68,6 +68,9 @@ class RunReport(StrictModel):
         first = body.get("firstError")
         if isinstance(first, str):
             body["firstError"] = first[:500]
-        while len(text := json.dumps(body)) > TERMINATION_LIMIT_BYTES and body.get("errors"):
+        # Not as ASCII: escapes take up to three times the bytes of the characters they stand for.
+        while len((text := json.dumps(body, ensure_ascii=False)).encode()) > TERMINATION_LIMIT_BYTES and body.get(
+            "errors"
+        ):
             body["errors"] = body["errors"][:-1]
         return text

@@ -1,0 +1,64 @@
+"""Generated files are those in the repository, and a difference is named."""
+
+from pathlib import Path
+
+import pytest
+
+from hearth_api.generate import BEGIN, END, find_differences, main, write_files
+from hearth_api.reasons import Reason
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_repository_holds_what_the_models_generate() -> None:
+    assert find_differences(ROOT) == []
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    (tmp_path / "crds").mkdir()
+    (tmp_path / "crds/README.md").write_text(f"before\n{BEGIN}\n{END}\nafter\n")
+    return tmp_path
+
+
+def test_writing_twice_changes_nothing_the_second_time(empty: Path) -> None:
+    first = write_files(empty)
+    assert len(first) == 10  # four CRDs twice, the fields, the reasons
+    assert write_files(empty) == []
+    assert main(["--check", "--root", str(empty)]) == 0
+
+
+def test_a_changed_a_missing_and_a_foreign_file_are_named(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(empty)
+    (empty / "crds/knowledgebases.yaml").write_text("changed")
+    (empty / "charts/hearth/files/crds/inferencenodes.yaml").unlink()
+    (empty / "crds/leftover.yaml").write_text("")
+    assert main(["--check", "--root", str(empty)]) == 1
+    named = [line.split()[0] for line in capsys.readouterr().err.splitlines()]
+    assert named == [
+        "charts/hearth/files/crds/inferencenodes.yaml",
+        "crds/knowledgebases.yaml",
+        "crds/leftover.yaml",
+    ]
+
+
+def test_readme_without_markers_is_refused(empty: Path) -> None:
+    (empty / "crds/README.md").write_text("no markers")
+    with pytest.raises(ValueError, match="needs the lines"):
+        write_files(empty)
+
+
+def test_readme_lists_every_reason_with_its_sentence() -> None:
+    text = (ROOT / "crds/README.md").read_text()
+    for reason in Reason:
+        assert f"| `{reason.value}` | {reason.meaning} |" in text
+
+
+def test_reasons_are_one_word_and_one_sentence() -> None:
+    assert len({reason.value for reason in Reason}) == len(Reason)
+    for reason in Reason:
+        assert reason.value.isalpha()
+        assert reason.value[0].isupper()
+        assert reason.meaning.endswith(".")
+        assert Reason.lookup(reason.value) is reason
+    assert Reason.lookup("OfANewerRelease") is None
