@@ -1,0 +1,114 @@
+"""Calls to the knowledge service, as the gateway's own account."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from pydantic import ValidationError
+
+from hearth_api.wire.knowledge import SearchRequest, SearchResponse
+from hearth_common.errors import TokenFileError
+from hearth_common.tokens import ProjectedToken
+from hearth_gateway.errors import (
+    BadRequestError,
+    GatewayError,
+    KnowledgeBaseNotFoundError,
+    KnowledgeUnavailableError,
+    NotFoundError,
+)
+
+AWAY = "The knowledge service does not answer at the moment."
+MAX_ERROR_BYTES = 16 << 10
+
+
+class Knowledge(Protocol):
+    """What the gateway asks of the knowledge service."""
+
+    async def search(self, knowledge_base: str, *, request: SearchRequest) -> SearchResponse:
+        """Search one knowledge base."""
+        ...
+
+
+class KnowledgeClient:
+    """Knowledge over HTTP. Raises GatewayErrors that can be shown as they are."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, *, url: str, token: ProjectedToken | None, seconds: float
+    ) -> None:
+        self._session = session
+        self._url = url.rstrip("/")
+        self._token = token
+        self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(5.0, seconds))
+
+    async def search(self, knowledge_base: str, *, request: SearchRequest) -> SearchResponse:
+        """POST a search."""
+        path = f"/v1/kbs/{quote(knowledge_base, safe='')}/search"
+        body = request.model_dump_json(exclude_none=True).encode()
+        async with self._call("POST", path, body=body, missing=_no_base(knowledge_base)) as answer:
+            raw = await answer.read()
+        try:
+            return SearchResponse.model_validate_json(raw)
+        except ValidationError as error:
+            raise KnowledgeUnavailableError("The knowledge service gave an answer that cannot be read.") from error
+
+    @asynccontextmanager
+    async def read(
+        self, knowledge_base: str, *, document: str, part: str = "", query: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """GET a document, or its `/original` or `/history`, as a response whose body is still to be read."""
+        path = f"/v1/kbs/{quote(knowledge_base, safe='')}/documents/{quote(document, safe='')}{part}"
+        if query:
+            path = f"{path}?{urlencode(query)}"
+        missing = NotFoundError(f"The document '{document[:100]}' does not exist in '{knowledge_base[:100]}'.")
+        async with self._call("GET", path, body=None, missing=missing) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _call(
+        self, verb: str, path: str, *, body: bytes | None, missing: GatewayError
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            headers = {} if self._token is None else self._token.header()
+            if body is not None:
+                headers["Content-Type"] = "application/json"
+            async with self._session.request(
+                verb, self._url + path, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
+            ) as answer:
+                if answer.status >= 300:
+                    raise await _shown(answer, missing=missing)
+                yield answer
+        except (aiohttp.ClientError, TimeoutError, OSError, TokenFileError) as error:
+            raise KnowledgeUnavailableError(AWAY, retry_after=5) from error
+
+
+def _no_base(name: str) -> GatewayError:
+    return KnowledgeBaseNotFoundError(name, known=())
+
+
+async def _shown(answer: aiohttp.ClientResponse, *, missing: GatewayError) -> GatewayError:
+    if answer.status == 404:
+        return missing
+    words = _message(await answer.content.read(MAX_ERROR_BYTES))
+    if answer.status in (400, 413, 422):
+        return BadRequestError(words or "The knowledge service refused the request.")
+    retry = answer.headers.get("Retry-After", "")
+    wait = float(retry) if retry.isascii() and retry.isdigit() and len(retry) < 5 else 5.0
+    if answer.status in (429, 503):
+        return KnowledgeUnavailableError(words or AWAY, retry_after=wait)
+    return KnowledgeUnavailableError(f"The knowledge service answered with status {answer.status}.", retry_after=wait)
+
+
+def _message(body: bytes) -> str:
+    """Return the words of an error body: ours (`error.message`) or FastAPI's (`detail`), at most 300 characters."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(value, dict):
+        return ""
+    error = value.get("error")
+    words = error.get("message") if isinstance(error, dict) else value.get("detail")
+    return words[:300] if isinstance(words, str) else ""

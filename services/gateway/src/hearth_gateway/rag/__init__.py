@@ -1,0 +1,1 @@
+"""Answers from knowledge: question, retrieval, selection, prompt, citations. All pure but the knowledge client."""

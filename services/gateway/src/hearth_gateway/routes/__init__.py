@@ -1,0 +1,1 @@
+"""HTTP: hot routes are raw ASGI, cold ones FastAPI."""
