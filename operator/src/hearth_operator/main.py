@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +41,15 @@ def _run() -> int:
     except SettingsError as error:
         print(f"hearth-operator: {error}", file=sys.stderr)
         return 2
-    asyncio.run(run_operator(settings, kubeconfig=os.environ.get("KUBECONFIG")))
+    asyncio.run(_until_signal(settings))
     return 0
+
+
+async def _until_signal(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run_operator(settings, kubeconfig=os.environ.get("KUBECONFIG"), stop=stop)
 
 
 def plan_files(files: Sequence[Path], *, out: TextIO, err: TextIO) -> int:

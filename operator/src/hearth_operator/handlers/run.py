@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -62,7 +63,7 @@ async def run_operator(
     stop: asyncio.Event | None = None,
     ready: asyncio.Event | None = None,
 ) -> None:
-    """Run until `stop` is set or a signal comes. `ready` is set once all kinds were listed."""
+    """Run until `stop` is set. `ready` is set once all kinds were listed."""
     ready = ready or asyncio.Event()
     kube, api = await connect(namespace=settings.namespace, kubeconfig=kubeconfig)
     async with contextlib.AsyncExitStack() as stack:
@@ -79,21 +80,71 @@ async def run_operator(
         await _wait_for_kinds(kube)
         registry = kopf.OperatorRegistry()
         _register_login(registry, kubeconfig)
-        Watcher(ctx, events).register(registry)
+        Watcher(ctx, events, loop=asyncio.get_running_loop()).register(registry)
         queue.add(Key(RELEASE, ""))
-        workers = asyncio.create_task(Reconciler(ctx, queue, metrics).run(workers=_WORKERS))
-        watching = asyncio.create_task(
+        await _until_stopped(
+            Reconciler(ctx, queue, metrics).run(workers=_WORKERS),
+            KopfThread(registry, namespace=settings.namespace, ready=ready),
+            stop=stop or asyncio.Event(),
+        )
+
+
+class KopfThread:
+    """kopf in a thread and loop of its own: when it ends it cancels every task of the loop that it runs in."""
+
+    def __init__(self, registry: kopf.OperatorRegistry, *, namespace: str, ready: asyncio.Event) -> None:
+        self._registry = registry
+        self._namespace = namespace
+        self._ready = ready
+        self._stop = threading.Event()
+
+    async def run(self) -> None:
+        """Run until stopped; raises what kopf raises."""
+        started = threading.Event()
+        announcing = asyncio.create_task(self._announce(started))
+        try:
+            await asyncio.to_thread(self._run, started)
+        finally:
+            announcing.cancel()
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self._stop.set()
+
+    async def _announce(self, started: threading.Event) -> None:
+        while not started.is_set():  # noqa: ASYNC110 (set by another thread)
+            await asyncio.sleep(0.1)
+        self._ready.set()
+
+    def _run(self, started: threading.Event) -> None:
+        asyncio.run(
             kopf.operator(
-                registry=registry,
+                registry=self._registry,
                 settings=kopf_settings(),
-                namespaces=[settings.namespace],
+                namespaces=[self._namespace],
                 clusterwide=False,
                 standalone=True,
-                stop_flag=stop,
-                ready_flag=ready,
+                stop_flag=self._stop,
+                ready_flag=started,
             )
         )
-        await _until_first_ends(workers, watching)
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None], watching: KopfThread, *, stop: asyncio.Event) -> None:
+    """Run both until `stop`, or until one of them ends, which neither does by itself."""
+    workers = asyncio.create_task(work)
+    thread = asyncio.create_task(watching.run())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({workers, thread, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if workers.done():
+            workers.result()
+    finally:
+        watching.stop()
+        workers.cancel()
+        stopping.cancel()
+        await asyncio.gather(workers, stopping, return_exceptions=True)
+        await thread
 
 
 def build_context(
@@ -113,15 +164,6 @@ def build_context(
         world=World(),
         wake=queue.add,
     )
-
-
-async def _until_first_ends(*tasks: asyncio.Task[None]) -> None:
-    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 async def _wait_for_kinds(kube: KubernetesApi) -> None:

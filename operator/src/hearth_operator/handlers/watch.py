@@ -1,5 +1,9 @@
-"""kopf's watches, turned into keys. Nothing is decided here, and kopf writes nothing."""
+"""kopf's watches, turned into keys. Nothing is decided here, and kopf writes nothing.
 
+kopf runs in a thread and loop of its own; what it sees is handed to the operator's loop.
+"""
+
+import asyncio
 import contextvars
 from collections.abc import Mapping
 from typing import Any, cast
@@ -35,9 +39,10 @@ class KopfEvents:
 class Watcher:
     """Knows which change concerns which keys."""
 
-    def __init__(self, ctx: Context, events: KopfEvents) -> None:
+    def __init__(self, ctx: Context, events: KopfEvents, *, loop: asyncio.AbstractEventLoop) -> None:
         self._ctx = ctx
         self._events = events
+        self._loop = loop
         self._seen: dict[Key, object] = {}
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
@@ -60,11 +65,11 @@ class Watcher:
 
     async def _own(self, event: Mapping[str, Any], **_: Any) -> None:
         self._events.capture()
-        self.see_own(event["type"], event["object"])
+        self._loop.call_soon_threadsafe(self.see_own, event["type"], event["object"])
 
     async def _child(self, event: Mapping[str, Any], **_: Any) -> None:
         self._events.capture()
-        self.see_child(event["object"])
+        self._loop.call_soon_threadsafe(self.see_child, event["object"])
 
     def see_own(self, type_: str | None, obj: Mapping[str, Any]) -> None:
         """One of our resources is there, changed, or is gone."""
