@@ -1,0 +1,1 @@
+"""What is searched: chunks, blind terms, vectors, the durable queue that brings them to Milvus."""

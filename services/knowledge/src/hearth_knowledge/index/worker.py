@@ -1,0 +1,148 @@
+"""The loop that keeps every knowledge base indexed. Neighbours that are down make it wait; they never lose work."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from hearth_knowledge.errors import KnowledgeError, UnavailableError
+from hearth_knowledge.index.indexer import Indexer
+from hearth_knowledge.index.stores import Stores
+from hearth_knowledge.metrics import Metrics
+from hearth_knowledge.storage.database import Database
+from hearth_knowledge.storage.queue import Job, JobQueue
+from hearth_knowledge.storage.registry import OpenKb, Registry, alias_name
+
+BATCH_JOBS = 16
+IDLE_SECONDS = 5.0
+REPAIR_SECONDS = 600.0
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30.0
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """One task. `wake` is set by whoever queued something."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        registry: Registry,
+        queue: JobQueue,
+        indexer: Indexer,
+        stores: Stores,
+        metrics: Metrics,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._queue = queue
+        self._indexer = indexer
+        self._stores = stores
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._repaired: dict[str, float] = {}
+        self._dirty: set[str] = set()
+        self.wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        wait = FIRST_WAIT_SECONDS
+        while True:
+            self.wake.clear()
+            try:
+                worked = await self.run_once()
+                wait = FIRST_WAIT_SECONDS
+            except UnavailableError as error:
+                # Whoever is down may have lost rows: look through everything once it is back.
+                self._repaired.clear()
+                log.warning("indexing waits", reason=error.code, detail=str(error), seconds=wait)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+                continue
+            if not worked:
+                await self._sleep(IDLE_SECONDS)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.wake.wait()
+        except TimeoutError:
+            return
+
+    async def run_once(self) -> bool:
+        """Do one batch for every knowledge base. True when anything was done. UnavailableError passes through."""
+        worked = False
+        unavailable: UnavailableError | None = None
+        for kb in await asyncio.to_thread(self._registry.list_names):
+            try:
+                worked |= await self._run_kb(kb)
+            except UnavailableError as error:
+                unavailable = error
+            except KnowledgeError as error:
+                log.warning("knowledge base is not indexed", kb=kb, code=error.code, detail=str(error))
+        if unavailable is not None and not worked:
+            raise unavailable
+        return worked
+
+    async def _run_kb(self, kb: str) -> bool:
+        opened = await asyncio.to_thread(self._registry.open, kb)
+        store = self._stores.get(opened.target.config.store)
+        if self._monotonic() - self._repaired.get(opened.target.name, float("-inf")) > REPAIR_SECONDS:
+            await self._check(opened)
+        jobs = await asyncio.to_thread(lambda: self._queue.due(kb, limit=BATCH_JOBS))
+        if jobs:
+            await self._index(opened, jobs)
+            self._dirty.add(kb)
+            return True
+        if kb in self._dirty:
+            await asyncio.to_thread(store.flush, opened.target.name)
+            await asyncio.to_thread(self._database.truncate_log)
+            self._dirty.discard(kb)
+            log.info("index is on disk", kb=kb, collection=opened.target.name)
+        await self._switch(opened)
+        return False
+
+    async def _check(self, opened: OpenKb) -> None:
+        repaired = await asyncio.to_thread(lambda: self._indexer.prepare_collections(opened, stores=self._stores))
+        self._repaired[opened.target.name] = self._monotonic()
+        if repaired:
+            self._dirty.add(opened.name)
+            self._metrics.repaired.labels(kb=opened.name).inc(repaired)
+            log.warning("index and ledger differed", kb=opened.name, rows=repaired)
+
+    async def _index(self, opened: OpenKb, jobs: list[Job]) -> None:
+        store = self._stores.get(opened.target.config.store)
+        try:
+            chunks = await self._indexer.run(opened, jobs, store=store)
+        except UnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 (one document must not stop the others)
+            if len(jobs) > 1:
+                for job in jobs:
+                    await self._index(opened, [job])
+                return
+            code = error.code if isinstance(error, KnowledgeError) else type(error).__name__
+            await asyncio.to_thread(lambda: self._queue.postpone(jobs[0], code=code))
+            self._metrics.failed.labels(kb=opened.name).inc()
+            log.warning("document is not indexed", kb=opened.name, document=jobs[0].document, code=code)
+        else:
+            self._metrics.chunks.labels(kb=opened.name).inc(chunks)
+
+    async def _switch(self, opened: OpenKb) -> None:
+        """Let a finished new collection answer, and drop the one before it."""
+        if opened.target.name == opened.active.name:
+            return
+        pending, _ = await asyncio.to_thread(lambda: self._queue.pending(opened.name))
+        if pending:
+            return
+        target = opened.target
+        store = self._stores.get(target.config.store)
+        await asyncio.to_thread(lambda: store.point_alias(alias_name(opened.name), collection=target.name))
+        _, stale = await asyncio.to_thread(self._registry.activate_target, opened.name)
+        old = self._stores.get(opened.active.config.store)
+        await asyncio.to_thread(lambda: old.drop(stale))
+        log.info("search uses the new index", kb=opened.name, collection=target.name)

@@ -1,0 +1,142 @@
+"""Puts the parts together. One `Service` owns one data folder."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from hearth_knowledge.authorization import Guard
+from hearth_knowledge.crypto import Keyring, RandomBytes
+from hearth_knowledge.errors import KnowledgeError
+from hearth_knowledge.index.indexer import Indexer
+from hearth_knowledge.index.stores import Stores
+from hearth_knowledge.index.worker import Worker
+from hearth_knowledge.lifecycle import Lifecycle
+from hearth_knowledge.metrics import Metrics
+from hearth_knowledge.ports import Authenticator, Embedder, VectorStore
+from hearth_knowledge.search import Searcher
+from hearth_knowledge.settings import Settings
+from hearth_knowledge.storage.blobs import BlobStore
+from hearth_knowledge.storage.database import Database
+from hearth_knowledge.storage.documents import DocumentStore
+from hearth_knowledge.storage.originals import OriginalStore
+from hearth_knowledge.storage.queue import JobQueue
+from hearth_knowledge.storage.registry import Registry
+
+log = structlog.get_logger()
+
+
+def wall_millis() -> int:
+    """Return milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the service uses of the outside."""
+
+    authenticator: Authenticator
+    embedder: Embedder
+    connect_store: Callable[[str], VectorStore]
+    random: RandomBytes = secrets.token_bytes
+    now: Callable[[], int] = wall_millis
+
+
+class Service:
+    """All parts, wired."""
+
+    def __init__(self, settings: Settings, ports: Ports) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.database = Database(settings.data)
+        self.keyring = Keyring(settings.kek_dir)
+        self.blobs = BlobStore(settings.data / "kbs")
+        self.guard = Guard(ports.authenticator, namespace=settings.namespace)
+        self.stores = Stores(ports.connect_store, embedded_uri=settings.milvus_uri)
+        self.queue = JobQueue(self.database, now=ports.now)
+        self.registry = Registry(self.database, keyring=self.keyring, random=ports.random, now=ports.now)
+        self.documents = DocumentStore(
+            self.database,
+            blobs=self.blobs,
+            registry=self.registry,
+            queue=self.queue,
+            random=ports.random,
+            now=ports.now,
+        )
+        self.originals = OriginalStore(
+            self.database,
+            blobs=self.blobs,
+            registry=self.registry,
+            documents=self.documents,
+            random=ports.random,
+            limit=settings.limits.original_bytes,
+        )
+        self.indexer = Indexer(
+            self.database,
+            documents=self.documents,
+            queue=self.queue,
+            embedder=ports.embedder,
+            random=ports.random,
+            embed_seconds=settings.limits.document_embed_seconds,
+        )
+        self.lifecycle = Lifecycle(
+            self.database,
+            registry=self.registry,
+            queue=self.queue,
+            indexer=self.indexer,
+            blobs=self.blobs,
+            stores=self.stores,
+        )
+        self.worker = Worker(
+            database=self.database,
+            registry=self.registry,
+            queue=self.queue,
+            indexer=self.indexer,
+            stores=self.stores,
+            metrics=self.metrics,
+        )
+        self.searcher = Searcher(
+            self.database,
+            registry=self.registry,
+            documents=self.documents,
+            stores=self.stores,
+            embedder=ports.embedder,
+            fusion=settings.fusion,
+            limits=settings.limits,
+            metrics=self.metrics,
+            now=ports.now,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Wrap old keys anew and start indexing."""
+        try:
+            wrapped = await asyncio.to_thread(self.registry.rewrap_all)
+            log.info("started", keys_wrapped_anew=wrapped)
+        except KnowledgeError as error:
+            # Without a key nothing can be read or written, and readyz says so; the key may still be mounted later.
+            log.warning("started without a usable key", code=error.code, detail=str(error))
+        self._task = asyncio.create_task(self.worker.run())
+
+    async def stop(self) -> None:
+        """Stop indexing and close the data folder."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await asyncio.to_thread(self.stores.embedded.close)
+        self.database.close()
+
+    def check_ready(self) -> None:
+        """Raise when a request could not be served: no key, no data folder, no vector store."""
+        self.keyring.current()
+        self.registry.list_names()
+        self.stores.embedded.ping()
+
+    def indexing_alive(self) -> bool:
+        """Tell whether the indexing task runs; it ends only by a programming error."""
+        return self._task is not None and not self._task.done()

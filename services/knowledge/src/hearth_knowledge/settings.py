@@ -1,0 +1,84 @@
+"""Settings from the environment. Every name begins with HEARTH_ and stands in the README."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hearth_knowledge.errors import InvalidRequestError
+from hearth_knowledge.index.fusion import Fusion, FusionMethod
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds."""
+
+    batch_bytes: int = 64 << 20
+    line_bytes: int = 16 << 20
+    batch_lines: int = 1000
+    original_bytes: int = 256 << 20
+    search_concurrency: int = 4
+    search_wait_seconds: float = 10.0
+    query_embed_seconds: float = 5.0
+    document_embed_seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the service is told at its start."""
+
+    data: Path
+    kek_dir: Path
+    milvus_uri: str
+    gateway_url: str
+    gateway_token: Path
+    namespace: str
+    host: str
+    port: int
+    log_level: str
+    fusion: Fusion
+    limits: Limits
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the environment. InvalidRequestError names a variable that has no sense."""
+        get = environment.get
+        limits = Limits(
+            batch_bytes=_number(environment, "HEARTH_BATCH_LIMIT_BYTES", default=64 << 20),
+            line_bytes=_number(environment, "HEARTH_LINE_LIMIT_BYTES", default=16 << 20),
+            original_bytes=_number(environment, "HEARTH_ORIGINAL_LIMIT_BYTES", default=256 << 20),
+            search_concurrency=_number(environment, "HEARTH_SEARCH_CONCURRENCY", default=4),
+        )
+        method = get("HEARTH_FUSION", FusionMethod.WEIGHTED.value)
+        if method not in set(FusionMethod):
+            raise InvalidRequestError("HEARTH_FUSION", f"must be one of {', '.join(FusionMethod)}")
+        return cls(
+            data=Path(get("HEARTH_KNOWLEDGE_DATA", "/var/lib/hearth/knowledge")),
+            kek_dir=Path(get("HEARTH_KEK_DIR", "/var/run/secrets/hearth/kek")),
+            milvus_uri=get("HEARTH_MILVUS_URI", "http://127.0.0.1:19530"),
+            gateway_url=get("HEARTH_GATEWAY_URL", "http://hearth-gateway").rstrip("/"),
+            gateway_token=Path(get("HEARTH_GATEWAY_TOKEN_PATH", "/var/run/secrets/hearth/hearth-gateway/token")),
+            namespace=get("HEARTH_NAMESPACE", "hearth"),
+            host=get("HEARTH_HOST", "0.0.0.0"),  # noqa: S104 (a pod's port)
+            port=_number(environment, "HEARTH_PORT", default=8080),
+            log_level=get("HEARTH_LOG_LEVEL", "INFO"),
+            fusion=Fusion(method=FusionMethod(method), dense_weight=_fraction(environment, "HEARTH_DENSE_WEIGHT")),
+            limits=limits,
+        )
+
+
+def _number(environment: Mapping[str, str], name: str, *, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdigit() or int(text) < 1:
+        raise InvalidRequestError(name, "must be a whole number above 0")
+    return int(text)
+
+
+def _fraction(environment: Mapping[str, str], name: str, *, default: float = 0.5) -> float:
+    try:
+        value = float(environment.get(name, str(default)))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InvalidRequestError(name, "must be a number from 0 to 1")
+    return value

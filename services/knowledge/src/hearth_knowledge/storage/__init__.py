@@ -1,0 +1,1 @@
+"""What is kept: metadata in SQL, bodies and originals as encrypted files."""

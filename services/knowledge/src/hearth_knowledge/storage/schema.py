@@ -1,0 +1,115 @@
+"""Tables. Readable are ids, times, kinds, source names and configuration; the rest is sealed or keyed hashes."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
+
+metadata = MetaData()
+
+FOREVER = 2**62
+"""`valid_to` of a version that nothing has replaced. Times are milliseconds since 1970, UTC."""
+
+kbs = Table(
+    "kbs",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("config", JSON, nullable=False),
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("kek_version", Integer, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+collections = Table(
+    "collections",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("name", String(96), primary_key=True),
+    Column("config", JSON, nullable=False),
+    Column("active", Boolean, nullable=False),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("id", String(96), primary_key=True),
+    Column("source", String(63), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("manifest", LargeBinary, nullable=False),  # sealed: origin key, fingerprint, pipeline, content hash
+    Column("content_mac", LargeBinary, nullable=False),
+    Column("state_mac", LargeBinary, nullable=False),  # content, fingerprint and pipeline: is the manifest still true?
+    Column("original", LargeBinary, nullable=True),  # sealed: media type, name, size, version
+    Column("written", BigInteger, nullable=False),
+)
+Index("documents_by_source", documents.c.kb, documents.c.source)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("document", String(96), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("tombstone", Boolean, nullable=False),
+    Column("recorded", BigInteger, nullable=False),
+    Column("valid_from", BigInteger, nullable=False),
+    Column("valid_to", BigInteger, nullable=False),
+    Column("parent", String(96), nullable=True),
+    ForeignKeyConstraint(["kb", "document"], ["documents.kb", "documents.id"], ondelete="CASCADE"),
+)
+Index("versions_by_parent", versions.c.kb, versions.c.parent)
+
+indexed = Table(
+    "indexed",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("collection", String(96), primary_key=True),
+    Column("document", String(96), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("valid_to", BigInteger, nullable=False),
+    Column("quoted", Boolean, nullable=False),  # were quoted segments indexed?
+    Column("count", Integer, nullable=False),
+    Column("chunks", LargeBinary, nullable=False),  # sealed: the chunks' texts and places
+    Column("terms", LargeBinary, nullable=False),  # sealed: how many chunks each term stands in
+)
+
+terms = Table(
+    "terms",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("collection", String(96), primary_key=True),
+    Column("term", BigInteger, primary_key=True),
+    Column("chunks", Integer, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("document", String(96), primary_key=True),
+    Column("ticket", Integer, nullable=False),  # rises with each enqueue: work that was overtaken is not taken off
+    Column("enqueued", BigInteger, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("error", String(64), nullable=True),  # a code, never a text
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("source", String(63), primary_key=True),
+    Column("value", LargeBinary, nullable=False),  # sealed
+)
