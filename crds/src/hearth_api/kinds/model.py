@@ -21,8 +21,9 @@ from hearth_api.kinds.fields import Count, DnsLabel, Labels, LongText, Quantity,
 from hearth_api.names import API_VERSION
 from hearth_api.wire.serve import Engine, Task
 
-SOURCE_PATTERN = r"^(package://[a-z0-9][a-z0-9._-]*|file://|pvc://[a-z0-9][a-z0-9.-]*)/[^/\s][^\s]*$"
-"""package://<distribution>/<path>, file:///<absolute path>, pvc://<claim>/<path>."""
+SOURCE_PATTERN = (
+    r"^(package://[a-z0-9][a-z0-9._-]*(/[^/\s]\S*)?|file:///[^/\s]\S*|pvc://[a-z0-9][a-z0-9.-]*/[^/\s]\S*)$"
+)
 
 
 class VariantNode(ApiModel):
@@ -56,7 +57,9 @@ class ModelFiles(ApiModel):
     )
 
     source: Annotated[str, Field(max_length=1024, pattern=SOURCE_PATTERN)]
-    """package://<distribution>/<path> in the image, file:///<path> on the machine, pvc://<claim>/<path>."""
+    """package://<distribution>[/<path>] installed in the image, file:///<path> on the machine, pvc://<claim>/<path>.
+
+    A folder, or a package without a path, must hold exactly one model."""
     sha256: Sha256 | None = None
     """SHA-256 of the file; a file with another one is refused."""
 
@@ -67,7 +70,7 @@ class VariantResources(Resources):
     cpu: Quantity = "250m"
     """Cores that Ray reserves on the node."""
     memory: Quantity | None = None
-    """Memory; absent: estimated from weights, context and concurrency."""
+    """Memory of weights and context, kept free for it on the node; absent: it counts as nothing there."""
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
     """Whole GPUs that Ray reserves."""
 
