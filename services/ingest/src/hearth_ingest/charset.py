@@ -29,6 +29,7 @@ _ALIASES = {
     "binary": "",
     "default": "",
 }
+_WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŠšŽž€‚„…‘’“”•–—«»°§´·¿¡\u00a0")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -107,8 +108,25 @@ def _try(data: bytes, codec: str) -> str | None:
 
 
 def _guess(data: bytes, declared: str | None, wanted: str | None) -> Decoded:
-    best = from_bytes(data[:_SAMPLE_BYTES], steps=5, chunk_size=512).best() if data else None
-    codec = best.encoding if best is not None else "cp1252"
+    codec = _likely(data[:_SAMPLE_BYTES])
+    if codec is None:
+        best = from_bytes(data[:_SAMPLE_BYTES], steps=5, chunk_size=512).best() if data else None
+        codec = best.encoding if best is not None else "cp1252"
     code = "charset-unknown" if declared and wanted is None else "charset-guessed"
     detail = f"declared {declared[:40] if declared else 'nothing'}, read as {codec}"
     return Decoded(clean(data.decode(codec, "replace")), code, detail)
+
+
+def _likely(sample: bytes) -> str | None:
+    """Return the codec where plain evidence is better than statistics, which need more text than most mails have.
+
+    UTF-8 with single broken bytes stays UTF-8; few high bytes that are all Western letters or marks are Windows-1252.
+    """
+    high = sum(byte > 0x7F for byte in sample)
+    broken = sample.decode("utf-8", "replace").count("\ufffd")
+    if high and broken * 10 < high:
+        return "utf-8"
+    western = _try(sample, "cp1252")
+    if western is not None and high * 3 <= len(sample) and all(c in _WESTERN for c in western if ord(c) > 0x7F):
+        return "cp1252"
+    return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_tz
 
-_YEAR = re.compile(r"\b(?:19|20)\d\d\b|\b\d{1,2}[ -][A-Za-z]{3}[ -]\d\d\b")
+_YEAR = re.compile(r"\b(?:19|20)\d\d\b|\b\d{1,2}[ -][A-Za-z]{3}[ -]\d\d\b(?!:)")
 _EARLIEST = 1970
 _LATEST = 2100
 

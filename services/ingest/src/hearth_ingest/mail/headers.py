@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import getaddresses
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from hearth_ingest.charset import decode_text
@@ -130,17 +131,26 @@ def addresses(message: Message, name: str) -> list[Address]:
     """Return the mailboxes of all headers with this name, in order, each address once."""
     found: dict[str, Address] = {}
     for value in raw_values(message, name):
-        line = _FOLD.sub(" ", value)
-        if not line.isascii():
-            line = decode_text(line.encode("utf-8", "surrogateescape")).text
-        for display, address in _split_addresses(line)[:_MAX_ADDRESSES]:
-            text = decode_header(display).strip("\"' ") or None
-            clean = decode_header(address).strip("<> ").lower()
-            if "@" not in clean and text is None:
-                text, clean = clean or None, ""
-            if clean or text:
-                found.setdefault(clean or f"name:{text}", Address(text, clean))
+        for one in _read_addresses(value):
+            found.setdefault(one.address or f"name:{one.name}", one)
     return list(found.values())
+
+
+@lru_cache(maxsize=4096)
+def _read_addresses(value: str) -> tuple[Address, ...]:
+    """Return the mailboxes of one header value; the same few people write most of a mailbox, hence the cache."""
+    line = _FOLD.sub(" ", value)
+    if not line.isascii():
+        line = decode_text(line.encode("utf-8", "surrogateescape")).text
+    found: list[Address] = []
+    for display, address in _split_addresses(line)[:_MAX_ADDRESSES]:
+        text = decode_header(display).strip("\"' ") or None
+        clean = decode_header(address).strip("<> ").lower()
+        if "@" not in clean and text is None:
+            text, clean = clean or None, ""
+        if clean or text:
+            found.append(Address(text, clean))
+    return tuple(found)
 
 
 def _split_addresses(line: str) -> list[tuple[str, str]]:

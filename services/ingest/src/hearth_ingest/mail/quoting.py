@@ -75,10 +75,11 @@ def _mark_attributions(lines: list[str], marks: list[TextRole]) -> None:
             last -= 1
         if last < 0 or not lines[last].rstrip().endswith(":"):
             continue
-        for first in range(last, max(-1, last - 4), -1):
+        # The longest that begins as an attribution does; else its last line alone ("Anna wrote:").
+        for first in range(max(0, last - 3), last + 1):
             candidate = " ".join(line.strip() for line in lines[first : last + 1])
-            starts = _STARTS.match(candidate) or first == last
-            if starts and len(candidate) < 500 and _ATTRIBUTION.match(candidate):
+            begins = _STARTS.match(candidate) or first == last
+            if begins and len(candidate) < 500 and _ATTRIBUTION.match(candidate):
                 for place in range(first, number):
                     marks[place] = "quoted"
                 break
