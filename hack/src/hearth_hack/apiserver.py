@@ -40,10 +40,12 @@ class ControlPlaneAddresses:
 
     @property
     def url(self) -> str:
+        """Return the API server's address."""
         return f"https://{self.host}:{self.port}"
 
     @property
     def etcd_url(self) -> str:
+        """Return etcd's address for clients."""
         return f"https://127.0.0.1:{self.etcd_client}"
 
 
@@ -54,12 +56,14 @@ def server_subject(*names: str) -> Subject:
 
 
 def etcd_subject() -> Subject:
+    """Return etcd's certificate, for serving and for its clients."""
     return Subject(file="etcd", user="etcd", names=("localhost", "127.0.0.1"))
 
 
 def etcd_command(
     binary: Path, *, addresses: ControlPlaneAddresses, authority: Authority, data: Path
 ) -> tuple[str, ...]:
+    """Return etcd's command line."""
     peer = f"http://127.0.0.1:{addresses.etcd_peer}"
     return (
         str(binary),
@@ -120,6 +124,7 @@ def apiserver_command(
 def controller_manager_command(
     binary: Path, *, kubeconfig: Path, authority: Authority, port: int, extra: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
+    """Return the controller manager's command line."""
     return (
         str(binary),
         f"--kubeconfig={kubeconfig}",
@@ -149,6 +154,7 @@ def ensure_encryption(path: Path) -> Path:
 
 
 def client_context(authority: Authority, *, user: str | None = ADMIN.file) -> ssl.SSLContext:
+    """Return TLS settings that trust the authority and, with a user, present its certificate."""
     context = ssl.create_default_context(cafile=str(authority.certificate("ca")))
     if user is not None:
         context.load_cert_chain(authority.certificate(user), authority.key(user))

@@ -1,4 +1,4 @@
-"""The base of all images where no container registry is assumed: a small Debian from the machine's own package source."""
+"""The base of all images, without a container registry: a small Debian from the machine's own package source."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class PackageSource:
 
     @property
     def reference(self) -> str:
+        """Return the base image's name; the number changes with what is put into it."""
         return f"hearth.local/base:{self.suite}-2"
 
 
@@ -46,6 +47,7 @@ def parse_targets(text: str, *, codename: str) -> PackageSource:
 
 
 def package_source() -> PackageSource:
+    """Ask apt. Raises PackageSourceError."""
     release = dict(
         line.replace('"', "").split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line
     )
@@ -59,19 +61,20 @@ def package_source() -> PackageSource:
 
 
 def buildah(paths: Paths) -> list[str]:
-    """buildah with a store of ours, so that the user's own images are never touched."""
+    """Buildah with a store of ours, so that the user's own images are never touched."""
     store = paths.cache / "buildah"
     return ["buildah", "--root", str(store / "root"), "--runroot", str(store / "run"), "--storage-driver", "overlay"]
 
 
 def build_environment(paths: Paths) -> dict[str, str]:
-    """buildah writes its scratch files where the cache is, not into a small /tmp."""
+    """Buildah writes its scratch files where the cache is, not into a small /tmp."""
     scratch = paths.cache / "buildah" / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     return {**os.environ, "TMPDIR": str(scratch)}
 
 
 def has_image(reference: str, *, paths: Paths) -> bool:
+    """Return whether the store has it."""
     answer = subprocess.run(
         [*buildah(paths), "images", "--quiet", reference], capture_output=True, text=True, check=False
     )
@@ -90,6 +93,7 @@ def ensure_base(*, paths: Paths, environ: Mapping[str, str] = os.environ) -> str
 
 
 def make_base(source: PackageSource, *, paths: Paths) -> None:
+    """Install a minimal system into a folder and make it an image."""
     log = paths.logs / "image-base.log"
     root = paths.cache / "base-rootfs"
     shutil.rmtree(root, ignore_errors=True)

@@ -28,6 +28,7 @@ class Binaries:
     directory: Path
 
     def path(self, name: str) -> Path:
+        """Return where a program lies."""
         return self.directory / name
 
 
@@ -38,10 +39,12 @@ def binaries_directory(paths: Paths) -> Path:
 
 
 def tool_directory(tool: Tool, *, paths: Paths) -> Path:
+    """Return where a tool's programs lie once they are built."""
     return paths.binaries / f"{tool.module}-{tool_key(tool, modules=paths.cluster_modules)}"
 
 
 def is_built(tool: Tool, *, paths: Paths) -> bool:
+    """Return whether the tool's folder is complete."""
     return tool_directory(tool, paths=paths).is_dir()
 
 
@@ -125,6 +128,7 @@ def drop_module_cache(paths: Paths) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
+    """Build what the arguments name."""
     unknown = [name for name in argv if name not in MODULES]
     if unknown:
         sys.stderr.write(f"unknown module {unknown[0]}: choose from {', '.join(MODULES)}\n")

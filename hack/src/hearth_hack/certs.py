@@ -37,9 +37,11 @@ class Authority:
     directory: Path
 
     def certificate(self, file: str) -> Path:
+        """Return the file of a certificate."""
         return self.directory / f"{file}.crt"
 
     def key(self, file: str) -> Path:
+        """Return the file of a private key."""
         return self.directory / f"{file}.key"
 
 
@@ -93,6 +95,7 @@ def issue(subject: Subject, *, authority: Authority, now: dt.datetime) -> None:
 
 
 def is_current(file: Path, *, subject: Subject, now: dt.datetime) -> bool:
+    """Return whether the certificate is valid for a while and serves exactly the subject's names."""
     if not file.exists():
         return False
     certificate = x509.load_pem_x509_certificate(file.read_bytes())
@@ -109,6 +112,7 @@ def is_current(file: Path, *, subject: Subject, now: dt.datetime) -> bool:
 def build(
     subject: x509.Name, *, issuer: x509.Name, public: ec.EllipticCurvePublicKey, now: dt.datetime
 ) -> x509.CertificateBuilder:
+    """Return a certificate that is complete but for its extensions and signature."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -121,6 +125,7 @@ def build(
 
 
 def general_name(name: str) -> x509.GeneralName:
+    """Return an address or a DNS name as certificates write it."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -128,6 +133,7 @@ def general_name(name: str) -> x509.GeneralName:
 
 
 def new_key(file: Path) -> ec.EllipticCurvePrivateKey:
+    """Make a key and write it."""
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     write_private(file, content=pem)
@@ -135,6 +141,7 @@ def new_key(file: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def write_certificate(file: Path, certificate: x509.Certificate) -> None:
+    """Write it as PEM."""
     write_private(file, content=certificate.public_bytes(serialization.Encoding.PEM))
 
 

@@ -30,6 +30,7 @@ def hierarchies(root: Path = ROOT) -> list[Path]:
 
 
 def has_tasks(folder: Path) -> bool:
+    """Return whether the folder is a control group."""
     return (folder / "cgroup.procs").exists()
 
 
@@ -60,6 +61,7 @@ def ensure_groups(root: Path = ROOT) -> None:
 
 
 def enable_controllers(group: Path) -> None:
+    """Hand the controllers that the kernel has to the group's children."""
     available = (group / "cgroup.controllers").read_text().split()
     for controller in CONTROLLERS:
         if controller in available:
@@ -99,19 +101,29 @@ def members(root: Path = ROOT) -> set[int]:
     return found
 
 
-def kill_members(*, spare: Collection[int] = (), seconds: float = 10.0, root: Path = ROOT) -> int:
-    """SIGKILLs everything in our groups but `spare` until nothing is left. Returns how many were found at first."""
-    deadline = time.monotonic() + seconds
-    first = remaining = members(root) - set(spare)
-    while remaining and time.monotonic() < deadline:
-        for pid in remaining:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        time.sleep(0.1)
-        remaining = members(root) - set(spare)
+def end_members(*, spare: Collection[int] = (), grace: float = 5.0, root: Path = ROOT) -> int:
+    """Asks everything in our groups but `spare` to end, then kills what is left. Returns how many there were at first.
+
+    Databases in pods close their files; what ignores the request costs `grace` seconds once.
+    """
+    first = members(root) - set(spare)
+    for sign, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
+        deadline = time.monotonic() + seconds
+        asked: set[int] = set()
+        while (remaining := members(root) - set(spare)) and time.monotonic() < deadline:
+            for pid in remaining - asked if sign == signal.SIGTERM else remaining:
+                send_signal(pid, sign=sign)
+            asked |= remaining
+            time.sleep(0.1)
     return len(first)
+
+
+def send_signal(pid: int, *, sign: signal.Signals) -> None:
+    """Signal a process that may be gone by now."""
+    try:
+        os.kill(pid, sign)
+    except ProcessLookupError:
+        return
 
 
 def remove_groups(root: Path = ROOT) -> list[Path]:

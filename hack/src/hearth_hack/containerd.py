@@ -63,6 +63,7 @@ disabled_plugins = ['io.containerd.nri.v1.nri', 'io.containerd.image-verifier.v1
 
 
 def ctr(binaries: Binaries, *, paths: Paths) -> list[str]:
+    """Return the start of a command line of containerd's own client."""
     return [str(binaries.path("ctr")), "--address", str(paths.containerd_socket), "--namespace", NAMESPACE]
 
 
@@ -102,6 +103,7 @@ def write_pause_archive(path: Path, *, binaries: Binaries) -> None:
 
 
 def add_file(tar: tarfile.TarFile, *, name: str, content: bytes, mode: int = 0o644) -> None:
+    """Append one file to an archive."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     info.mode = mode

@@ -1,4 +1,4 @@
-"""./hack/down: takes back every process, mount, interface and table of the cluster, and with --purge caches and data."""
+"""./hack/down: takes back every process, mount, interface and table of the cluster; --purge caches and data too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def stop(paths: Paths) -> int:
     if machine is None:
         print("No cluster is recorded on this machine.")
         return 0
-    if machine.checkout != str(paths.repo) and machine.alive():
+    if machine.belongs_to_another(str(paths.repo)):
         print(
             f"hack/down: the running cluster belongs to {machine.checkout}: use {machine.checkout}/hack/down.",
             file=sys.stderr,
@@ -30,9 +30,8 @@ def stop(paths: Paths) -> int:
     stuck = remove_cluster(machine, paths=paths)
     for sentence in stuck:
         print(f"hack/down: {sentence}", file=sys.stderr)
-    print(
-        f"The cluster is gone ({time.monotonic() - began:.1f} s). Caches and data stay; ./hack/down --purge removes them."
-    )
+    took = time.monotonic() - began
+    print(f"The cluster is gone ({took:.1f} s). Caches and data stay; ./hack/down --purge removes them.")
     return 1 if stuck else 0
 
 
@@ -59,6 +58,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="hack/down", description="Stop the cluster that ./hack/up started.")
     parser.add_argument("--purge", action="store_true", help="also delete caches and data, after asking")
     parser.add_argument("--yes", action="store_true", help="with --purge: do not ask")

@@ -34,7 +34,7 @@ def write_environment(*, paths: Paths, url: str, api_key: str) -> Path:
 
 
 def link_commands(*, paths: Paths, binaries: Binaries) -> None:
-    """kubectl and helm in a folder of the checkout."""
+    """Kubectl and helm in a folder of the checkout."""
     paths.bin.mkdir(parents=True, exist_ok=True)
     for name, target in (("kubectl", paths.repo / ".venv/bin/kubectl"), ("helm", binaries.path("helm"))):
         replace_link(paths.bin / name, target=target)

@@ -24,6 +24,7 @@ def parse_version(text: str) -> tuple[int, int, int] | None:
 
 
 def installed_go() -> Path | None:
+    """Return the machine's Go, if it is new enough."""
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
         if candidate is None or not Path(candidate).exists():
             continue
@@ -49,6 +50,7 @@ def wheel_go(cache: Path) -> Path:
 
 
 def find_go(cache: Path) -> Path:
+    """Return the Go to build with. Raises GoMissingError."""
     return installed_go() or wheel_go(cache)
 
 

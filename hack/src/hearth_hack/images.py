@@ -43,6 +43,7 @@ class Image:
 
     @property
     def reference(self) -> str:
+        """Return the name by which containerd and the chart know it."""
         return f"{REGISTRY}/hearth-{self.name}:{self.tag}"
 
 
@@ -102,7 +103,7 @@ def build_image(name: str, *, base: str, paths: Paths) -> Image:
             dockerfile = stage_context(name, repo=paths.repo, folder=folder / "context")
             command = [*buildah(paths), "build", "--isolation=chroot", "--layers", "--format=docker"]
             command += ["--build-arg", f"BASE={base}", "--tag", image.reference, "--file", str(dockerfile)]
-            for mount in build_mounts(folder / "settings", paths=paths):
+            for mount in build_mounts(folder / "settings"):
                 command += ["--volume", mount]
             run_logged([*command, str(folder / "context")], log=paths.logs / f"image-{name}.log", environ=environ)
     return image
@@ -124,6 +125,7 @@ def parse_size(text: str) -> float:
 
 
 def write_archive(image: Image, *, file: Path, paths: Paths) -> None:
+    """Write a docker archive of a built image."""
     file.unlink(missing_ok=True)
     target = f"docker-archive:{file}:{image.reference}"
     command = [*buildah(paths), "push", "--disable-compression", image.reference, target]
@@ -143,11 +145,13 @@ def import_images(images: Sequence[Image], *, binaries: Binaries, paths: Paths) 
 
 
 def build_all(names: Sequence[str], *, paths: Paths) -> list[Image]:
+    """Build the base and then the images, in this order."""
     base = ensure_base(paths=paths)
     return [build_image(name, base=base, paths=paths) for name in names]
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="hack/images", description="Build the images of images/.")
     commands = parser.add_subparsers(dest="command", required=True)
     choices = (*DEFAULT_IMAGES, *ON_DEMAND)

@@ -37,7 +37,8 @@ class OtherClusterError(RuntimeError):
 
     def __init__(self, checkout: str) -> None:
         super().__init__(
-            f"The cluster of {checkout} is running on this machine, and one machine holds one: stop it with {checkout}/hack/down."
+            f"The cluster of {checkout} is running on this machine, and one machine holds one: stop it with"
+            f" {checkout}/hack/down."
         )
         self.checkout = checkout
 
@@ -45,7 +46,8 @@ class OtherClusterError(RuntimeError):
 @dataclass(frozen=True, slots=True)
 class Machine:
     """`sysctls` are the values from before the first start; `containerd_root` may have mounts below it;
-    `binaries` is the folder its daemons run from."""
+    `binaries` is the folder its daemons run from.
+    """
 
     checkout: str
     containerd_root: str
@@ -55,7 +57,12 @@ class Machine:
     binaries: str = ""
 
     def alive(self) -> tuple[ProcessRecord, ...]:
+        """The daemons that still run."""
         return tuple(record for record in self.daemons if is_alive(record))
+
+    def belongs_to_another(self, checkout: str) -> bool:
+        """Whether another checkout, which still exists, runs it: then it is not ours to touch."""
+        return self.checkout != checkout and bool(self.alive()) and (Path(self.checkout) / "hack" / "down").exists()
 
 
 def read_machine(file: Path) -> Machine | None:
@@ -74,6 +81,7 @@ def read_machine(file: Path) -> Machine | None:
 
 
 def write_machine(machine: Machine, *, file: Path) -> None:
+    """Write the record, atomically."""
     content = {
         "checkout": machine.checkout,
         "containerdRoot": machine.containerd_root,
@@ -105,10 +113,9 @@ def claim_machine(*, paths: Paths, network: ClusterNetwork) -> Machine:
     found = read_machine(paths.record)
     mine = str(paths.repo)
     if found is not None:
-        alive = found.alive()
-        if alive and (found.checkout != mine or found.network != network):
+        if found.belongs_to_another(mine):
             raise OtherClusterError(found.checkout)
-        if alive:
+        if found.alive() and found.checkout == mine and found.network == network:
             return found
         remove_cluster(found, paths=paths)
     sysctls = tuple(sorted(read_sysctls().items()))
@@ -125,10 +132,10 @@ def remove_cluster(machine: Machine, *, paths: Paths) -> list[str]:
     by_name = {record.name: record for record in machine.daemons}
     for name in STOP_ORDER:
         if name == "containerd":
-            cgroups.kill_members(spare={record.pid for record in machine.daemons})
+            cgroups.end_members(spare={record.pid for record in machine.alive()})
         if record := by_name.get(name):
             stop_process(record)
-    cgroups.kill_members()
+    cgroups.end_members(grace=0)
     folders = (paths.run, paths.state, Path(machine.containerd_root))
     unmount_below(folders)
     remove_network(machine.network, sysctls=dict(machine.sysctls))

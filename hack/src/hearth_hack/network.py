@@ -44,14 +44,17 @@ class ClusterNetwork:
 
     @property
     def node(self) -> str:
+        """Return the node's own address."""
         return str(self.whole.network_address + 255 * 256 + 1)
 
     @property
     def pods(self) -> ipaddress.IPv4Network:
+        """Return the addresses of pods."""
         return next(self.whole.subnets(new_prefix=17))
 
     @property
     def services(self) -> ipaddress.IPv4Network:
+        """Return the addresses of Services."""
         return list(self.whole.subnets(new_prefix=18))[2]
 
     @property
@@ -94,6 +97,7 @@ def overlapping_routes(routes: Sequence[Mapping[str, object]], *, network: Clust
 
 
 def read_sysctls() -> dict[str, str]:
+    """Return the present values of what a cluster changes."""
     values = {}
     for name in SYSCTLS:
         file = Path("/proc/sys") / name
@@ -133,6 +137,7 @@ def load_modules() -> None:
 
 
 def default_mtu() -> int:
+    """Return the packet size of the machine's way out."""
     routes = ip_json("-4", "route", "show", "default")
     if not routes:
         return 1500

@@ -67,6 +67,7 @@ class Site:
 
     @property
     def addresses(self) -> ControlPlaneAddresses:
+        """Return where the control plane listens."""
         return ControlPlaneAddresses(
             host=self.network.node,
             port=self.ports.apiserver,
@@ -83,20 +84,24 @@ class Site:
         return path
 
     def config_file(self, name: str, *, content: dict[str, Any]) -> Path:
+        """Write a configuration file."""
         path = self.paths.config / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(content, sort_keys=False))
         return path
 
     def daemon(self, name: str, *, command: tuple[str, ...], ready: Callable[[], str | None]) -> Daemon:
+        """Return a daemon with its log in the usual place."""
         return Daemon(name=name, command=command, log=self.paths.logs / f"{name}.log", ready=ready)
 
 
 def kubelet_subject(network: ClusterNetwork) -> Subject:
+    """Return the kubelet's certificate, for serving and for calling."""
     return Subject(file="kubelet", user=f"system:node:{NODE}", groups=("system:nodes",), names=(NODE, network.node))
 
 
 def etcd(site: Site) -> Daemon:
+    """Return the store."""
     command = etcd_command(
         site.binaries.path("etcd"), addresses=site.addresses, authority=site.authority, data=site.paths.etcd
     )
@@ -109,6 +114,7 @@ def etcd(site: Site) -> Daemon:
 
 
 def apiserver(site: Site) -> Daemon:
+    """Return the API server."""
     command = apiserver_command(
         site.binaries.path("kube-apiserver"),
         addresses=site.addresses,
@@ -122,6 +128,7 @@ def apiserver(site: Site) -> Daemon:
 
 
 def controller_manager(site: Site) -> Daemon:
+    """Return the controller manager."""
     command = controller_manager_command(
         site.binaries.path("kube-controller-manager"),
         kubeconfig=site.kubeconfig(CONTROLLER_MANAGER),
@@ -134,6 +141,7 @@ def controller_manager(site: Site) -> Daemon:
 
 
 def scheduler(site: Site) -> Daemon:
+    """Return the scheduler."""
     command = (
         str(site.binaries.path("kube-scheduler")),
         f"--kubeconfig={site.kubeconfig(SCHEDULER)}",
@@ -151,6 +159,7 @@ def own_health(port: int) -> Callable[[], str | None]:
 
 
 def containerd(site: Site) -> Daemon:
+    """Return the container runtime."""
     config = site.paths.config / "containerd.toml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(containerd_config(paths=site.paths, binaries=site.binaries))
@@ -202,6 +211,7 @@ def kubelet_config(site: Site) -> dict[str, Any]:
 
 
 def kubelet(site: Site) -> Daemon:
+    """Return the kubelet."""
     config = site.config_file("kubelet.yaml", content=kubelet_config(site))
     command = (
         str(site.binaries.path("kubelet")),
@@ -217,6 +227,7 @@ def kubelet(site: Site) -> Daemon:
 
 
 def kube_proxy(site: Site) -> Daemon:
+    """Return what makes Services work."""
     command = (
         str(site.binaries.path("kube-proxy")),
         f"--kubeconfig={site.kubeconfig(KUBE_PROXY)}",
@@ -255,6 +266,7 @@ def corefile(site: Site, *, upstream: bool) -> str:
 
 
 def coredns(site: Site) -> Daemon:
+    """Return the name server."""
     upstream = "nameserver" in Path("/etc/resolv.conf").read_text() if Path("/etc/resolv.conf").exists() else False
     path = site.paths.config / "Corefile"
     path.write_text(corefile(site, upstream=upstream))

@@ -13,8 +13,6 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from hearth_hack.paths import Paths
-
 CERTIFICATES = Path("/etc/ssl/certs")
 
 
@@ -35,12 +33,13 @@ def uv_settings(text: str, *, environ: Mapping[str, str]) -> str:
 
 
 def toml_string(text: str) -> str:
+    """Return the text as a TOML string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def pip_settings(environ: Mapping[str, str]) -> str:
-    """pip's effective settings, of files and of environment variables, as one file."""
+    """Pip's effective settings, of files and of environment variables, as one file."""
     lines = ["[global]", "disable-pip-version-check = true", f"cert = {CERTIFICATES / 'ca-certificates.crt'}"]
     for variable, key in (("PIP_INDEX_URL", "index-url"), ("PIP_EXTRA_INDEX_URL", "extra-index-url")):
         if value := environ.get(variable) or pip_file_setting(key):
@@ -78,7 +77,7 @@ def uv_cache(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("HOME", "/root")) / ".cache" / "uv"
 
 
-def build_mounts(folder: Path, *, paths: Paths, environ: Mapping[str, str] = os.environ) -> list[str]:
+def build_mounts(folder: Path, *, environ: Mapping[str, str] = os.environ) -> list[str]:
     """Values of `buildah build --volume`; the settings files are written into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     found = uv_file(environ)

@@ -26,42 +26,52 @@ class Paths:
 
     @property
     def cluster_modules(self) -> Path:
+        """Return the folder of the Go modules."""
         return self.repo / "hack" / "cluster"
 
     @property
     def binaries(self) -> Path:
+        """Return the folder of built programs."""
         return self.cache / "bin"
 
     @property
     def pki(self) -> Path:
+        """Return the folder of certificates and keys."""
         return self.local / "cluster" / "pki"
 
     @property
     def config(self) -> Path:
+        """Return the folder of the daemons' configuration files."""
         return self.local / "cluster" / "config"
 
     @property
     def etcd(self) -> Path:
+        """Return etcd's data."""
         return self.local / "cluster" / "etcd"
 
     @property
     def volumes(self) -> Path:
+        """Return the folder with one folder per claim."""
         return self.local / "volumes"
 
     @property
     def data(self) -> Path:
+        """Return HEARTH_DATA."""
         return self.local / "data"
 
     @property
     def logs(self) -> Path:
+        """Return the folder of logs."""
         return self.local / "logs"
 
     @property
     def bin(self) -> Path:
+        """Return the folder with kubectl and helm."""
         return self.local / "bin"
 
     @property
     def kubeconfig(self) -> Path:
+        """Return the administrator's kubeconfig."""
         return self.local / "kubeconfig"
 
     @property
@@ -71,10 +81,12 @@ class Paths:
 
     @property
     def record(self) -> Path:
+        """Return the machine-wide record of the running cluster."""
         return self.run / "cluster.json"
 
     @property
     def containerd_socket(self) -> Path:
+        """Return containerd's socket."""
         return self.run / "containerd.sock"
 
 
@@ -87,6 +99,7 @@ def cache_root(environ: Mapping[str, str]) -> Path:
 
 
 def default_paths(repo: Path = REPO, *, environ: Mapping[str, str] = os.environ) -> Paths:
+    """Return the paths of this checkout."""
     return Paths(
         repo=repo,
         local=repo / ".local",

@@ -1,4 +1,6 @@
-"""What the machine must have, checked before anything on it is changed. Standard library only: nothing is installed yet.
+"""What the machine must have, checked before anything on it is changed.
+
+Standard library only: nothing is installed yet.
 
 python3 -m hearth_hack.prerequisites     one sentence per thing that is missing, exit status 1
 """
@@ -48,7 +50,8 @@ def check_distribution(os_release: str, *, has_apt: bool) -> str | None:
     names = [values.get("ID", ""), *values.get("ID_LIKE", "").split()]
     if has_apt and any(name in SUPPORTED for name in names):
         return None
-    return f"This is {values.get('PRETTY_NAME', 'an unknown Linux')}: ./hack/up installs packages with apt on Debian or Ubuntu."
+    name = values.get("PRETTY_NAME", "an unknown Linux")
+    return f"This is {name}: ./hack/up installs packages with apt on Debian or Ubuntu."
 
 
 def check_space(*, free: int, cached: bool, folder: Path) -> str | None:
@@ -57,8 +60,8 @@ def check_space(*, free: int, cached: bool, folder: Path) -> str | None:
     if free >= needed:
         return None
     return (
-        f"{folder} has {free / GIB:.1f} GiB free and {needed / GIB:.0f} are needed: make room, or set HEARTH_CACHE to a folder"
-        " on a larger disk."
+        f"{folder} has {free / GIB:.1f} GiB free and {needed / GIB:.0f} are needed: make room, or set HEARTH_CACHE to a"
+        " folder on a larger disk."
     )
 
 
@@ -68,15 +71,18 @@ def check_memory(meminfo: str, *, running: bool) -> str | None:
     available = values.get("MemAvailable", 0)
     if running or available >= MEMORY:
         return None
-    return f"{available / GIB:.1f} GiB of memory are available and {MEMORY / GIB:.0f} are needed: stop something, or use a larger machine."
+    return (
+        f"{available / GIB:.1f} GiB of memory are available and {MEMORY / GIB:.0f} are needed: stop something, or use a"
+        " larger machine."
+    )
 
 
 def check_groups(missing: Sequence[str], *, writable: bool) -> str | None:
     """The kubelet's own demands."""
     if missing:
         return (
-            f"The kernel's control groups lack {', '.join(missing)}: boot with cgroup_enable={missing[0]} (on a Raspberry Pi"
-            " in cmdline.txt)."
+            f"The kernel's control groups lack {', '.join(missing)}: boot with cgroup_enable={missing[0]} (on a Raspberry"
+            " Pi in cmdline.txt)."
         )
     if not writable:
         return "/sys/fs/cgroup is read-only: run ./hack/up on the machine itself or in a privileged container."
@@ -85,7 +91,7 @@ def check_groups(missing: Sequence[str], *, writable: bool) -> str | None:
 
 def check_other_cluster(machine: Machine | None, *, checkout: str) -> str | None:
     """One machine holds one cluster; what a dead one left is cleaned away without a question."""
-    if machine is None or machine.checkout == checkout or not machine.alive():
+    if machine is None or not machine.belongs_to_another(checkout):
         return None
     return (
         f"The cluster of {machine.checkout} is running on this machine, and one machine holds one: stop it with"
@@ -126,6 +132,7 @@ def taken_ports() -> list[int]:
 
 
 def check_ports(taken: Sequence[int]) -> str | None:
+    """Name the ports that are taken."""
     if not taken:
         return None
     ports = ", ".join(str(port) for port in taken)

@@ -49,16 +49,19 @@ class ProcessRecord:
     boot: str
 
     def as_json(self) -> dict[str, str | int]:
+        """Return the record as JSON types."""
         return {"name": self.name, "pid": self.pid, "started": self.started, "boot": self.boot}
 
 
 def record_from_json(value: Mapping[str, str | int]) -> ProcessRecord:
+    """Return what `as_json` wrote."""
     return ProcessRecord(
         name=str(value["name"]), pid=int(value["pid"]), started=int(value["started"]), boot=str(value["boot"])
     )
 
 
 def boot_id() -> str:
+    """Return the kernel's id of this boot."""
     return BOOT_ID.read_text().strip()
 
 
@@ -78,6 +81,7 @@ def start_time(pid: int) -> int | None:
 
 
 def is_alive(record: ProcessRecord) -> bool:
+    """Return whether that very process runs."""
     return record.boot == boot_id() and start_time(record.pid) == record.started
 
 
@@ -135,6 +139,7 @@ def reap(pid: int) -> None:
 
 
 def tail(log: Path, *, lines: int = 12) -> str:
+    """Return the end of a log, indented."""
     if not log.exists():
         return ""
     with log.open("rb") as handle:

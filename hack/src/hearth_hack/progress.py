@@ -36,18 +36,22 @@ class PlainReporter:
             self._out.flush()
 
     def started(self, step: Step) -> None:
+        """Show that the step runs."""
         self.line(f"{step.title} ...")
 
     def said(self, step: Step, text: str) -> None:
+        """Show what the step waits for."""
         last, at = self._said.get(step.name, ("", 0.0))
         if text != last and time.monotonic() - at > 5:
             self._said[step.name] = (text, time.monotonic())
             self.line(f"{step.title}: {text}")
 
     def finished(self, step: Step, seconds: float) -> None:
+        """Show the step's time."""
         self.line(f"{step.title}: done in {seconds:.1f} s")
 
     def failed(self, step: Step, error: BaseException) -> None:
+        """Show the first line of what went wrong."""
         self.line(f"{step.title}: FAILED: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
 
 
@@ -63,18 +67,22 @@ class LiveReporter:
         self._start = time.monotonic()
 
     def started(self, step: Step) -> None:
+        """Show that the step runs."""
         self._began[step.name] = time.monotonic()
         self._state[step.name] = "running"
 
     def said(self, step: Step, text: str) -> None:
+        """Show what the step waits for."""
         self._text[step.name] = text
 
     def finished(self, step: Step, seconds: float) -> None:
+        """Show the step's time."""
         self._seconds[step.name] = seconds
         self._state[step.name] = "done"
         self._text.pop(step.name, None)
 
     def failed(self, step: Step, error: BaseException) -> None:
+        """Show the first line of what went wrong."""
         self._seconds[step.name] = time.monotonic() - self._began.get(step.name, self._start)
         self._state[step.name] = "failed"
         self._text[step.name] = str(error).splitlines()[0] if str(error) else type(error).__name__

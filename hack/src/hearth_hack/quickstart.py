@@ -79,10 +79,12 @@ def quickstart_objects(folder: Path) -> list[Object]:
 
 
 def path_of(resource: Object) -> str:
+    """Return a resource's path at the API server."""
     return f"{API}/{PLURALS[resource['kind']]}/{resource['metadata']['name']}"
 
 
 def targets_of(resources: list[Object]) -> list[Target]:
+    """Return what must become Ready."""
     return [Target(kind=each["kind"], name=each["metadata"]["name"], path=path_of(each)) for each in resources]
 
 

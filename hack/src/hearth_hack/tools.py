@@ -26,6 +26,7 @@ class Tool:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Return the names of all programs."""
         return (*(name for name, _ in self.programs), *self.aliases)
 
 
@@ -36,7 +37,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         module="kubernetes",
         programs=(("kubernetes", "."),),
-        # Without optimisation the build takes 10 instead of 14 minutes of CPU, and a one-node cluster feels no difference.
+        # Without optimisation the build takes 10 instead of 14 minutes of CPU, and one node feels no difference.
         flags=(
             "-gcflags=all=-N -l",
             "-ldflags",

@@ -53,10 +53,12 @@ class Run:
 
     @property
     def url(self) -> str:
+        """Return where the host reaches the gateway."""
         return gateway_url(cluster_network(self.environ).node)
 
     @property
     def binaries(self) -> Binaries:
+        """Return the programs that are built so far."""
         return builds.link_tools(self.paths)
 
     def running(self) -> Site:
@@ -66,10 +68,12 @@ class Run:
         return self.site
 
     def packages(self, say: Say) -> None:
+        """Install Debian packages."""
         if installed := install_packages(paths=self.paths):
             say(f"installed {', '.join(installed)}")
 
     def sources(self, say: Say) -> None:
+        """Download the sources of what is not built."""
         missing = [tool for tool in TOOLS if not builds.is_built(tool, paths=self.paths)]
         if missing:
             say(f"Go: {find_go(self.paths.cache)}")
@@ -78,38 +82,46 @@ class Run:
             builds.download_modules(tool, paths=self.paths)
 
     def kubernetes(self, say: Say) -> None:
+        """Build Kubernetes."""
         say("compiling")
         builds.ensure_binaries(["kubernetes"], paths=self.paths)
 
     def tools(self, say: Say) -> None:
+        """Build everything else."""
         for tool in TOOLS:
             if tool.module != "kubernetes":
                 say(tool.module)
                 builds.ensure_binaries([tool.module], paths=self.paths)
 
     def base_image(self, say: Say) -> None:
+        """Make or name the images' base."""
         say("debootstrap")
         self.base = ensure_base(paths=self.paths, environ=self.environ)
 
     def build_images(self, say: Say) -> None:
+        """Build the images."""
         for name in DEFAULT_IMAGES:
             say(name)
             self.images[name] = build_image(name, base=self.base, paths=self.paths)
 
     def cluster(self, say: Say) -> None:
+        """Start Kubernetes."""
         builds.drop_module_cache(self.paths)
         self.site = start_cluster(paths=self.paths, binaries=self.binaries, environ=self.environ, say=say)
         link_commands(paths=self.paths, binaries=self.binaries)
 
     def import_images(self, say: Say) -> None:
+        """Hand the images to containerd."""
         say("handing over to containerd")
         import_images(list(self.images.values()), binaries=self.binaries, paths=self.paths)
 
     def data(self, say: Say) -> None:
+        """Put the sample into HEARTH_DATA."""
         if quickstart.copy_sample(self.paths):
             say(f"copied the sample to {self.paths.data}")
 
     def release(self, say: Say) -> None:
+        """Install the chart and wait for the operator."""
         say("helm")
         kube = connect(self.running())
         images = list(self.images.values())
@@ -117,6 +129,7 @@ class Run:
         wait_for(lambda: missing_deployments(kube, namespace=NAMESPACE, names=WORKLOADS[:1]), seconds=180, say=say)
 
     def resources(self, say: Say) -> None:
+        """Apply the quickstart and wait for its models."""
         kube = connect(self.running())
         self.targets = quickstart.apply_quickstart(kube, paths=self.paths)
         wait_for(lambda: missing_deployments(kube, namespace=NAMESPACE, names=WORKLOADS), seconds=240, say=say)
@@ -126,11 +139,13 @@ class Run:
         quickstart.wait_ready(kube, self.targets, kinds=kinds, say=say)
 
     def ingestion(self, say: Say) -> None:
+        """Wait for the sources' reports and the index."""
         kube = connect(self.running())
         quickstart.wait_ingested(kube, self.targets, say=say)
         quickstart.wait_ready(kube, self.targets, kinds=("IngestionSource", "KnowledgeBase"), say=say)
 
     def questions(self, say: Say) -> None:
+        """Ask."""
         for question in quickstart.sample_questions(self.paths):
             say(question)
             self.answers.append(quickstart.ask(question, url=self.url, api_key=self.api_key))
@@ -155,7 +170,10 @@ def cluster_steps(run: Run) -> list[Step]:
 
 def hearth_steps(run: Run, *, ask: bool) -> list[Step]:
     """Hearth on top of it."""
-    logs = "kubectl -n hearth get pods,hearth shows the state; kubectl -n hearth logs deploy/hearth-operator the operator's words."
+    logs = (
+        "kubectl get pods,hearth shows the state and kubectl logs deploy/hearth-operator what the operator says"
+        " (after: . .local/hearth.env)."
+    )
     steps = [
         Step("base", "Base image", run.base_image, needs=("packages",), heavy=True, remedy=NETWORK_REMEDY),
         Step("images", "Build images", run.build_images, needs=("base",), heavy=True, remedy=RETRY_REMEDY),
@@ -171,6 +189,7 @@ def hearth_steps(run: Run, *, ask: bool) -> list[Step]:
 
 
 def print_times(steps: Sequence[Step], *, times: Mapping[str, float], total: float) -> None:
+    """Print each step's time."""
     print()
     for step in steps:
         print(f"  {step.title:<28} {times[step.name]:7.1f} s")
@@ -178,6 +197,7 @@ def print_times(steps: Sequence[Step], *, times: Mapping[str, float], total: flo
 
 
 def print_answers(run: Run) -> None:
+    """Print questions, answers and citations."""
     for answer in run.answers:
         print(f"\nQ: {answer.question}")
         print(f"A: {answer.text}    ({answer.seconds:.1f} s)")
@@ -186,6 +206,7 @@ def print_answers(run: Run) -> None:
 
 
 def print_summary(run: Run, *, only_cluster: bool) -> None:
+    """Print where everything is."""
     local = run.paths.local.relative_to(run.paths.repo)
     print()
     if not only_cluster:
@@ -211,6 +232,7 @@ def is_up(run: Run) -> bool:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="hack/up", description="Start Hearth on a cluster of its own on this machine."
     )

@@ -2,8 +2,8 @@
 
 Runs as a daemon of the cluster: `python -m hearth_hack.volumes URL PKI VOLUMES DATA`.
 
-A claim's folder is deleted with the claim, as with any dynamic provisioner. The claim `hearth-data` is the exception: its
-folder is HEARTH_DATA, which belongs to the user and stays.
+A claim's folder is deleted with the claim, as with any dynamic provisioner. The claim `hearth-data` is the exception:
+its folder is HEARTH_DATA, which belongs to the user and stays.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Folders:
     data: Path
 
     def folder(self, claim: Object) -> Path:
+        """Return the folder behind a claim."""
         meta = claim["metadata"]
         if meta["name"] == DATA_CLAIM:
             return self.data
@@ -121,6 +122,7 @@ def reconcile(kube: Kube, *, folders: Folders) -> str:
 
 
 def provide(kube: Kube, *, claim: Object, folders: Folders) -> None:
+    """Make a claim's folder and volume."""
     folder = folders.folder(claim)
     make_folder(folder)
     try:

@@ -24,6 +24,7 @@ class Target:
 
 
 def condition(found: Object, kind: str) -> Object | None:
+    """Return the condition of a kind."""
     for each in found.get("status", {}).get("conditions", []):
         if each.get("type") == kind:
             result: Object = each
@@ -70,6 +71,7 @@ def wait_for(missing: Callable[[], Sequence[str]], *, seconds: float, say: Say) 
 
 
 def missing_targets(kube: Kube, targets: Sequence[Target]) -> list[str]:
+    """Return one line per target that is not Ready."""
     reasons = [(target, describe(kube.get(target.path))) for target in targets]
     return [f"{target.kind}/{target.name}: {reason}" for target, reason in reasons if reason is not None]
 
@@ -88,6 +90,7 @@ def pod_troubles(kube: Kube, namespace: str) -> list[str]:
 
 
 def missing_deployments(kube: Kube, *, namespace: str, names: Sequence[str]) -> list[str]:
+    """Return one line per Deployment that is not available, and what its pods complain of."""
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
     reasons = [(name, describe_deployment(kube.get(f"{path}/{name}"))) for name in names]
     missing = [f"Deployment/{name}: {reason}" for name, reason in reasons if reason is not None]
