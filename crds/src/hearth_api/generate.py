@@ -81,7 +81,7 @@ def _describe_type(schema: Mapping[str, Any], *, required: bool) -> str:
     else:
         text = schema.get("format", schema["type"])
     low, high = schema.get("minimum"), schema.get("maximum")
-    if low is not None or high is not None:
+    if (low is not None or high is not None) and text != "quantity":
         text += f" {'' if low is None else low}..{'' if high is None else high}"
     default = schema.get("default")
     if default is not None and not isinstance(default, Mapping):

@@ -31,7 +31,7 @@ def parse_object(obj: Mapping[str, Any], *, strict: bool = True, where: str = ""
     try:
         if strict:
             # As JSON: there a text is no number and "yes" is no boolean, as for the API server.
-            return model.model_validate_json(json.dumps(obj, default=str), strict=True, extra="forbid")
+            return model.model_validate_json(json.dumps(_without_nulls(obj), default=str), strict=True, extra="forbid")
         return model.model_validate(obj, extra="ignore")
     except ValidationError as error:
         raise ParseError(_describe(error), where=where) from error
@@ -54,6 +54,13 @@ def parse_text(text: str, *, where: str = "") -> tuple[AnyResource, ...]:
 def parse_file(path: Path) -> tuple[AnyResource, ...]:
     """Return the resources of a YAML file."""
     return parse_text(path.read_text(encoding="utf-8"), where=str(path))
+
+
+def _without_nulls(node: Any) -> Any:
+    """Return a value without fields that are null: the API server drops them too."""
+    if isinstance(node, Mapping):
+        return {name: _without_nulls(value) for name, value in node.items() if value is not None}
+    return [_without_nulls(item) for item in node] if isinstance(node, list) else node
 
 
 def _find_model(obj: Mapping[str, Any], where: str) -> type[AnyResource]:

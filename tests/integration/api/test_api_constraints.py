@@ -123,6 +123,28 @@ def test_patterns(server: ApiServer, created: dict[str, Json], constraint: Const
         assert not accepted_offline(candidate), text
 
 
+PROPERTIES = sorted(
+    {
+        (c.kind, c.path)
+        for c in CONSTRAINTS
+        if c.path[0] == "spec" and c.path[-1] not in {"spec", "[]", "*", "unheardOf"}
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"), PROPERTIES, ids=lambda value: value if isinstance(value, str) else ".".join(value)
+)
+def test_null_means_absent_to_the_server_and_to_the_models(
+    server: ApiServer, created: dict[str, Json], kind: str, path: tuple[str, ...]
+) -> None:
+    obj = next(obj for obj in OBJECTS if obj["kind"] == kind and get(obj, path) is not ABSENT)
+    null, absent = put(obj, path, None), put(obj, path, ABSENT)
+    answer = send(server, created, null, block="spec")
+    assert answer.ok == send(server, created, absent, block="spec").ok, answer.message
+    assert answer.ok == accepted_offline(null) == accepted_offline(absent), answer.message
+
+
 def changed(obj: Json, change: Change) -> Json:
     for path, value in change:
         obj = put(obj, path, value)

@@ -125,10 +125,23 @@ def test_quantities_may_be_numbers_but_not_fractions() -> None:
     assert node.spec.managed is not None
     assert node.spec.managed.resources.millicores == 2000
     assert node.spec.managed.resources.memory_bytes == 2560 * 1024**2
-    for wrong in (0.5, True, None, []):
+    for wrong in (0.5, True, -1, []):
         document["spec"]["managed"]["resources"]["cpu"] = wrong
         with pytest.raises(ParseError, match=r"spec\.managed\.resources\.cpu"):
             parse_object(document)
+
+
+def test_null_is_the_same_as_absent() -> None:
+    document = example("knowledgebase/full.yaml")
+    document["spec"] |= {"suspend": None, "store": None, "chunking": {"targetTokens": None}, "encryption": None}
+    kb = parse_object(document)
+    assert isinstance(kb, KnowledgeBase)
+    smallest = parse_object(example("knowledgebase/smallest.yaml"))
+    assert isinstance(smallest, KnowledgeBase)
+    assert kb.spec.model_copy(update={"deletion_policy": smallest.spec.deletion_policy}) == smallest.spec
+    document["spec"]["embedding"] = None
+    with pytest.raises(ParseError, match=r"spec\.embedding: Field required"):
+        parse_object(document)
 
 
 def test_all_problems_are_named_at_once() -> None:

@@ -15,7 +15,9 @@ def _integer_to_text(value: Any) -> Any:
 
 Quantity = Annotated[
     str,
-    Field(pattern=QUANTITY_PATTERN, max_length=32, json_schema_extra={"x-kubernetes-int-or-string": True}),
+    Field(
+        pattern=QUANTITY_PATTERN, max_length=32, json_schema_extra={"x-kubernetes-int-or-string": True, "minimum": 0}
+    ),
     BeforeValidator(_integer_to_text),  # last: pydantic loses the pattern from the schema otherwise
 ]
 """A Kubernetes quantity: `2`, `250m`, `512Mi`."""
