@@ -62,3 +62,11 @@ def test_reasons_are_one_word_and_one_sentence() -> None:
         assert reason.meaning.endswith(".")
         assert Reason.lookup(reason.value) is reason
     assert Reason.lookup("OfANewerRelease") is None
+
+
+def test_every_reason_is_given_somewhere() -> None:
+    """A reason that nothing sets would only mislead whoever reads the table."""
+    sources = [*(ROOT / "operator/src").rglob("*.py"), ROOT / "crds/src/hearth_api/conditions.py"]
+    text = "".join(path.read_text() for path in sources)
+    missing = [r.name for r in Reason if f"Reason.{r.name}" not in text and f'"{r.value}"' not in text]
+    assert missing == []
