@@ -128,6 +128,38 @@ table ip {TABLE} {{
 """
 
 
+def closed_chains(rules: str) -> list[str]:
+    """Chains of `iptables -S` output that drop what no rule accepts, as Docker and ufw leave them."""
+    return [chain for chain in ("INPUT", "FORWARD") if f"-P {chain} DROP" in rules.splitlines()]
+
+
+def openings(chains: Sequence[str], *, network: ClusterNetwork) -> list[list[str]]:
+    """Rules that let pods through such chains, each without its command (-I, -D)."""
+    mark = ["-m", "comment", "--comment", "hearth", "-j", "ACCEPT"]
+    rules = [[chain, "-s", str(network.pods), *mark] for chain in chains]
+    if "FORWARD" in chains:
+        rules.append(["FORWARD", "-d", str(network.pods), *mark])
+    return rules
+
+
+def open_firewall(network: ClusterNetwork) -> None:
+    """Only where the machine's own firewall would drop packets between pods. Idempotent."""
+    close_firewall(network)
+    if shutil.which("iptables") is None:
+        return
+    answer = subprocess.run(["iptables", "-S"], capture_output=True, text=True, check=False)
+    for rule in openings(closed_chains(answer.stdout), network=network):
+        subprocess.run(["iptables", "-I", *rule], capture_output=True, check=True)
+
+
+def close_firewall(network: ClusterNetwork) -> None:
+    """Removes our rules; nothing happens where there are none."""
+    if shutil.which("iptables") is None:
+        return
+    for rule in openings(("INPUT", "FORWARD"), network=network):
+        subprocess.run(["iptables", "-D", *rule], capture_output=True, check=False)
+
+
 def load_modules() -> None:
     """Best effort: kernels with the features built in have no modules, and some need no modprobe at all."""
     if shutil.which("modprobe") is None:
@@ -174,6 +206,7 @@ def raise_network(network: ClusterNetwork) -> None:
     subprocess.run(["ip", "addr", "replace", f"{network.node}/32", "dev", "lo"], check=True)
     write_sysctls({"net/ipv4/ip_forward": "1"})
     subprocess.run(["nft", "-f", "-"], input=masquerade_rules(network), text=True, check=True)
+    open_firewall(network)
 
 
 def pod_links(network: ClusterNetwork) -> list[str]:
@@ -184,6 +217,7 @@ def pod_links(network: ClusterNetwork) -> list[str]:
 
 def remove_network(network: ClusterNetwork, *, sysctls: Mapping[str, str]) -> None:
     """Takes back what `raise_network`, the CNI plugin and kube-proxy made. Idempotent."""
+    close_firewall(network)
     for link in pod_links(network):
         subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
     subprocess.run(["ip", "addr", "del", f"{network.node}/32", "dev", "lo"], capture_output=True, check=False)

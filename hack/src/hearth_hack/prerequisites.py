@@ -81,8 +81,8 @@ def check_groups(missing: Sequence[str], *, writable: bool) -> str | None:
     """The kubelet's own demands."""
     if missing:
         return (
-            f"The kernel's control groups lack {', '.join(missing)}: boot with cgroup_enable={missing[0]} (on a Raspberry"
-            " Pi in cmdline.txt)."
+            f"The kernel's control groups lack {', '.join(missing)}: boot with cgroup_enable={missing[0]}"
+            " (on a Raspberry Pi in cmdline.txt)."
         )
     if not writable:
         return "/sys/fs/cgroup is read-only: run ./hack/up on the machine itself or in a privileged container."

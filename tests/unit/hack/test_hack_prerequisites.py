@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from hearth_hack import prerequisites
-from hearth_hack.network import ClusterNetwork, NetworkRangeError, cluster_network, overlapping_routes
+from hearth_hack.network import (
+    ClusterNetwork,
+    NetworkRangeError,
+    closed_chains,
+    cluster_network,
+    openings,
+    overlapping_routes,
+)
 
 DEBIAN = 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n'
 UBUNTU_LIKE = "ID=linuxmint\nID_LIKE=ubuntu\n"
@@ -94,3 +101,12 @@ def test_routes_of_somebody_else_inside_our_range_are_named():
     problem = prerequisites.check_routes(routes, network=network)
     assert problem is not None
     assert "HEARTH_NET" in problem
+
+
+def test_a_firewall_that_drops_is_opened_for_pods_only():
+    network = cluster_network({})
+    assert closed_chains("-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-A FORWARD -j DOCKER\n") == []
+    chains = closed_chains("-P INPUT ACCEPT\n-P FORWARD DROP\n")
+    assert chains == ["FORWARD"]
+    rules = openings(chains, network=network)
+    assert [rule[:3] for rule in rules] == [["FORWARD", "-s", "10.213.0.0/17"], ["FORWARD", "-d", "10.213.0.0/17"]]
