@@ -38,8 +38,16 @@ def parse_object(obj: Mapping[str, Any], *, strict: bool = True, where: str = ""
 
 
 def parse_observed(obj: Mapping[str, Any]) -> AnyResource:
-    """Return the model of an object from the API server; fields of a newer release are ignored."""
-    return parse_object(obj, strict=False)
+    """Return the model of an object from the API server; fields of a newer release are ignored.
+
+    A status that a newer release wrote in another shape counts as not observed: this release writes its own.
+    """
+    try:
+        return parse_object(obj, strict=False)
+    except ParseError as error:
+        if not all(problem.startswith("status") for problem in error.problems):
+            raise
+        return parse_object({name: value for name, value in obj.items() if name != "status"}, strict=False)
 
 
 def parse_text(text: str, *, where: str = "") -> tuple[AnyResource, ...]:

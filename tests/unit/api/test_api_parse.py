@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearth_api.kinds import KINDS, InferenceNode, KnowledgeBase
@@ -131,6 +131,15 @@ def test_quantities_may_be_numbers_but_not_fractions() -> None:
             parse_object(document)
 
 
+def test_a_status_in_the_shape_of_another_release_counts_as_not_observed() -> None:
+    document = example("modeldeployment/smallest.yaml")
+    variant = {"name": "cpu", "engine": "OnnxRuntime", "state": "Dreaming"}
+    observed = parse_observed(document | {"status": {"observedGeneration": 3, "variants": [variant]}})
+    assert observed == parse_observed(document)
+    with pytest.raises(ParseError, match=r"^spec\.task: .*; status\.variants\[0\]\.state: "):
+        parse_observed({**document, "spec": document["spec"] | {"task": "Sing"}, "status": {"variants": [variant]}})
+
+
 def test_null_is_the_same_as_absent() -> None:
     document = example("knowledgebase/full.yaml")
     document["spec"] |= {"suspend": None, "store": None, "chunking": {"targetTokens": None}, "encryption": None}
@@ -154,6 +163,7 @@ def test_all_problems_are_named_at_once() -> None:
     }  # fmt: skip
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=8),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -82,6 +82,7 @@ def test_unknown_fields_are_refused() -> None:
         NormalDocument.model_validate(FROM_INTERFACES | {"unheardOf": 1})
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.sampled_from(list(Kind)), st.text(max_size=20), st.text(max_size=40), st.binary(min_size=32, max_size=32))
 def test_document_ids_have_the_pattern_and_depend_on_everything(
     kind: Kind, source: str, key: str, secret: bytes
@@ -128,6 +129,7 @@ def test_content_hash_covers_what_is_read_and_not_how_it_was_found() -> None:
         assert compute_content_hash(NormalDocument.model_validate(changed.model_dump())) != sealed.content_hash, field
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary(min_size=39, max_size=39))
 def test_keys_are_made_and_taken_apart(entropy: bytes) -> None:
     """All random bytes, also those whose base64 text has underscores."""
@@ -153,6 +155,7 @@ def test_other_texts_have_no_public_id(text: str) -> None:
     assert public_id(text) is None
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(max_size=60))
 def test_no_text_breaks_the_key_parser(text: str) -> None:
     found = public_id(text)
@@ -175,6 +178,7 @@ def test_a_key_record_holds_no_key_and_ignores_newer_fields() -> None:
     assert ApiKeyRecord.model_validate(json.loads(text) | {"newer": 1}) == record
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.text(max_size=400), max_size=60), st.text(max_size=3000), st.integers(0, 10**9))
 def test_a_report_fits_into_a_termination_message_and_keeps_its_counters(
     errors: list[str], first: str, added: int
