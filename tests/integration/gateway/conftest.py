@@ -123,6 +123,11 @@ class KnowledgeServer:
         return web.Response(body=b"<script>x</script>" * 10000, content_type="text/html")
 
 
+@pytest.fixture(name="serve_web")
+def _serve_web() -> Any:
+    return serve_web
+
+
 @contextlib.asynccontextmanager
 async def serve_web(app: web.Application, **options: Any) -> AsyncIterator[str]:
     # handler_cancellation: a client that goes away cancels the handler, as serving engines do it.

@@ -2,12 +2,12 @@
 
 import asyncio
 import base64
-import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hearth_api.kinds.model import VariantStatus
 from hearth_common.errors import KubeStatusError, KubeUnreachableError
 from hearth_gateway.catalog.model import SecretRef, fold, parse_quantity
 from hearth_gateway.catalog.reflector import Reflector
@@ -181,6 +181,23 @@ async def test_the_cluster_catalog_folds_all_three_collections():
     assert not source.synced
 
 
-def test_the_operators_wire_models_read_as_the_catalog_needs_them():
-    raw = json.loads(json.dumps(deployment()))
-    assert fold([raw], []).models["chat"].candidates[0].slots == 1
+def test_what_the_operator_writes_is_what_the_catalog_reads():
+    written = VariantStatus(
+        name="cpu",
+        node="home",
+        engine="LlamaCpp",
+        url="https://hearth-node-home:8000/chat/cpu",
+        token_secret_ref={"name": "hearth-serve-home", "key": "token"},
+        ca_secret_ref={"name": "hearth-serve-home", "key": "ca.crt"},
+        state="Available",
+        context_tokens=2048,
+        slots=2,
+        model_digest="sha256:1",
+        memory={"estimate": "300Mi"},
+    ).model_dump(mode="json", by_alias=True)
+    (found,) = fold([deployment(variants=[written])], []).models["chat"].candidates
+    assert (found.url, found.slots, found.context_tokens) == (written["url"], 2, 2048)
+    assert (found.token, found.ca) == (
+        SecretRef("hearth-serve-home", "token"),
+        SecretRef("hearth-serve-home", "ca.crt"),
+    )

@@ -103,7 +103,7 @@ class TestSelect:
         (chosen,) = select([hit("One sentence here. " * 100)], budget=100)
         assert chosen.text.endswith("here.")
         assert chosen.hit.text.startswith(chosen.text)
-        assert fit("x" * 5000, tokens=10, whole=False) == "x" * 30
+        assert fit("x" * 5000, tokens=10, whole=False) == "x" * 36
 
     @given(st.lists(st.text(min_size=1, max_size=400), max_size=8), st.integers(60, 800))
     def test_the_prompt_never_exceeds_the_budget(self, texts, budget):

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field
 
 from hearth_api.base import SnakeModel
+from hearth_api.names import AUDIENCE_GATEWAY, AUDIENCE_KNOWLEDGE, SECRET_API_KEYS
 from hearth_api.wire.keys import Priority
 from hearth_common.kube import pod_namespace
 from hearth_common.tokens import token_path
@@ -47,10 +48,10 @@ class Settings(SnakeModel):
     log_level: str = "INFO"
     namespace: str = "hearth"
     knowledge_url: str = "http://hearth-knowledge:8080"
-    knowledge_token_path: str = str(token_path("hearth-knowledge"))
-    audience: str = "hearth-gateway"
-    keys_secret: str = "hearth-api-keys"
-    base_url: str = ""
+    knowledge_token_path: str = str(token_path(AUDIENCE_KNOWLEDGE))
+    audience: str = AUDIENCE_GATEWAY
+    keys_secret: str = SECRET_API_KEYS
+    public_url: str = ""
     """Where users reach the gateway, for links in citations; empty: paths without a host."""
     retrieval_top_k: int = Field(default=8, ge=1, le=100)
     timeouts: Timeouts = Timeouts()

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from hearth_api.names import API_VERSION
 from hearth_api.wire.keys import ApiKeyRecord
 from hearth_common.errors import KubeStatusError, KubeUnreachableError
 from hearth_common.kube import KubeApi
@@ -17,7 +18,7 @@ from hearth_gateway.errors import UnavailableError
 
 log = structlog.get_logger()
 
-GROUP_PATH = "/apis/hearth.banjonet.com/v1alpha1/namespaces"
+KINDS_PATH = f"/apis/{API_VERSION}/namespaces"
 
 
 class CatalogSource(Protocol):
@@ -88,7 +89,7 @@ class KubeCatalog:
         self._callbacks: list[Callable[[], None]] = []
         self.catalog = Catalog()
         self.keys: Mapping[str, ApiKeyRecord] = {}
-        kinds = f"{GROUP_PATH}/{namespace}"
+        kinds = f"{KINDS_PATH}/{namespace}"
         self._reflectors = (
             Reflector(api, path=f"{kinds}/modeldeployments", on_change=self._take_deployments),
             Reflector(api, path=f"{kinds}/knowledgebases", on_change=self._take_bases),

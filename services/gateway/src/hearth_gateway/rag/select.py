@@ -73,8 +73,17 @@ def fit(text: str, *, tokens: int, whole: bool) -> str:
         if estimate_tokens(text[:stop]) > tokens:
             break
         end = stop
-    # One endless sentence: cut by characters rather than showing nothing.
-    return text[:end] or text[: max(0, tokens * 3)]
+    # One endless sentence: cut anywhere rather than showing nothing.
+    return text[:end] or text[: _longest_prefix(text, tokens=tokens)]
+
+
+def _longest_prefix(text: str, *, tokens: int) -> int:
+    # The estimate grows with the prefix; 0 fits and the whole does not.
+    low, high = 0, len(text)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if estimate_tokens(text[:middle]) <= tokens else (low, middle)
+    return low
 
 
 def merge(results: Sequence[Sequence[SearchHit]]) -> list[SearchHit]:

@@ -207,7 +207,7 @@ class HotRoutes:
             await responder.finish(b"\n\n" + encode_event({"error": error.detail()}))
 
     def _base(self, exchange: _Exchange) -> str:
-        return base_of(exchange.scope, configured=self._state.settings.base_url)
+        return base_of(exchange.scope, configured=self._state.settings.public_url)
 
 
 async def _pass_through(stream: Stream, *, responder: Responder, record: Record) -> None:
