@@ -12,16 +12,22 @@ STORE = "/var/lib/hearth/ray"
 _SHM = "256Mi"
 _SHM_DIR = "/dev/shm"  # noqa: S108 (the pod's own)
 _OBJECT_STORE_BYTES = 80_000_000
+_SETTLED_SECONDS = 90
+"""`ray start` gives up after half a minute; whatever lives longer has started."""
 
 # Ray's store names the address and the session of the head that wrote it. A restarted container keeps both
 # and serves again without a PUT; a new pod or sandbox has neither, so it starts with a store of its own and the
-# operator writes the applications again. Stores of pods that are gone are removed.
+# operator writes the applications again. Stores of pods that are gone are removed. A head that did not live for a
+# while may have died of its store: the next one starts without it.
 _START = """set -eu
 store="$HEARTH_STORE/$POD_NAME-$POD_IP"
 for old in "$HEARTH_STORE"/*; do
   if [ "$old" != "$store" ] && [ -d "$old" ]; then rm -rf -- "$old"; fi
 done
+if [ -e "$store/starting" ]; then rm -rf -- "$store"; fi
 mkdir -p "$store"
+touch "$store/starting"
+(sleep {settled}; rm -f -- "$store/starting") &
 export RAY_gcs_storage_path="$store"
 exec ray start --head --block --node-ip-address="$POD_IP" --port=6379 \\
   --dashboard-host=0.0.0.0 --dashboard-port={ray_port} --temp-dir=/tmp/ray \\
@@ -140,6 +146,7 @@ def _container(node: InferenceNode, *, settings: Settings) -> Manifest:
         cpus=whole_cores(resources["cpu"]),
         gpus=managed.gpus,
         object_store=_OBJECT_STORE_BYTES,
+        settled=_SETTLED_SECONDS,
         label=names.RAY_NODE_LABEL,
         node=node.metadata.name,
     )

@@ -24,8 +24,6 @@ from hearth_operator.plan.difference import covers
 
 Application = dict[str, Any]
 _ALL_LAYERS = 1000
-_OTHER_REQUESTS = 16
-"""/info, /probe and /healthz go through the same replica and must not wait behind generations."""
 _MOST_QUEUED = 64
 
 
@@ -80,7 +78,7 @@ def build_application(model: ModelDeployment, variant: Variant, node: InferenceN
                 "name": names.SERVE_DEPLOYMENT,
                 "num_replicas": 1,
                 "user_config": build_tunables(model).to_json_object(),
-                "max_ongoing_requests": variant.context.concurrency + _OTHER_REQUESTS,
+                "max_ongoing_requests": args.max_ongoing_requests,
                 "max_queued_requests": _MOST_QUEUED,
                 "ray_actor_options": actor,
             }

@@ -54,7 +54,8 @@ async def _beat(ctx: Context, ray: RayApi, state: EndpointState) -> None:
     intervals = ctx.settings.intervals
     known = state.facts
     try:
-        if not known.reachable or not known.version or ctx.clock() - state.raylets_at >= intervals.nodes:
+        alive = any(r.alive for r in known.raylets)  # a head answers before its raylet has registered
+        if not known.reachable or not alive or ctx.clock() - state.raylets_at >= intervals.nodes:
             # Both at once and first: a node that comes back may be another Ray with other raylets.
             version, raylets = await asyncio.wait_for(
                 asyncio.gather(ray.version(), ray.nodes()), timeout=intervals.heartbeat_timeout * 2

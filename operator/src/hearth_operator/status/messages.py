@@ -1,6 +1,7 @@
 """Ray's messages, made fit for a condition: no colours, no traceback, no text that differs each time."""
 
 import re
+from dataclasses import dataclass
 
 from hearth_api.reasons import Reason
 
@@ -13,29 +14,42 @@ _STACK = re.compile(r'^\s*(File "|Traceback|\^+$|raise |return |await |self\.|[~
 _MOST = 500
 
 
-def clean_message(text: str) -> str:
-    """Return the one line that says what went wrong, without what changes from try to try.
+_REASONS = {
+    "WeightsMissingError": Reason.WEIGHTS_MISSING,
+    "FileNotFoundError": Reason.WEIGHTS_MISSING,
+    "DigestMismatchError": Reason.DIGEST_MISMATCH,
+}
 
-    The innermost error is the last line of a traceback that begins with an error's name; without one it is the first
-    line that is not part of a stack.
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an application failed: a reason and one line."""
+
+    reason: Reason
+    message: str
+
+
+def read_failure(text: str) -> Failure:
+    """Return what a message of Ray says, without what changes from try to try.
+
+    The innermost error is the last line that begins with an error's name; where there is none, it is the first line
+    that is not part of a stack.
     """
     lines = [_ANSI.sub("", line).strip() for line in text.replace("\\n", "\n").splitlines()]
+    reason = Reason.DEPLOY_FAILED
     found: str | None = None
     for line in lines:
         match = _ERROR_LINE.match(line)
-        if match is not None and not match[1].startswith(("RayTask", "RayActor", "ActorDied", "RuntimeErrorGroup")):
-            found = line if match[2] else match[1]
+        if match is None or match[1].startswith(("RayTask", "RayActor", "ActorDied")):
+            continue
+        reason = _REASONS.get(match[1], Reason.DEPLOY_FAILED)
+        # Our own errors are sentences; of another's the name says more than half.
+        found = match[2] if match[2] and line.startswith("hearth_serve.") else line
     if found is None:
         found = next((line for line in lines if line and not _STACK.match(line)), "")
-    found = _NOISE.sub("", found)
-    return re.sub(r"\s+", " ", found).strip()[:_MOST]
+    return Failure(reason, re.sub(r"\s+", " ", _NOISE.sub("", found)).strip()[:_MOST])
 
 
-def failure_reason(message: str) -> Reason:
-    """Return the reason that a cleaned message stands for."""
-    lower = message.lower()
-    if "digest" in lower or "sha256" in lower or "sha-256" in lower:
-        return Reason.DIGEST_MISMATCH
-    if "filenotfound" in lower or "no such file" in lower or "weightsmissing" in lower or "no file" in lower:
-        return Reason.WEIGHTS_MISSING
-    return Reason.DEPLOY_FAILED
+def clean_message(text: str) -> str:
+    """Return the one line that says what went wrong."""
+    return read_failure(text).message

@@ -12,7 +12,7 @@ from hearth_api.quantities import format_bytes
 from hearth_api.reasons import Reason
 from hearth_operator.facts import NOTHING_SAID, RayApp, Reach, ServingFacts
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
-from hearth_operator.status.messages import clean_message, failure_reason
+from hearth_operator.status.messages import clean_message, read_failure
 
 _MEMORY_STEP = 32 * 1024**2
 """A peak that creeps up is no news until it is this much larger."""
@@ -99,8 +99,9 @@ def _app_state(facts: VariantFacts, app: RayApp | None) -> tuple[VariantState, R
             return VariantState.FAILED, Reason.PROBE_FAILED, facts.serving.error
         return VariantState.LOADING, Reason.LOADING, f"{name}: a replica runs and was not probed yet"
     if app is not None and app.status == "DEPLOY_FAILED":
-        message = clean_message(app.message) or "Ray Serve could not start the application"
-        return VariantState.FAILED, failure_reason(message), message
+        failure = read_failure(app.message)
+        message = failure.message or "Ray Serve could not start the application"
+        return VariantState.FAILED, failure.reason, message
     if facts.overdue:
         detail = clean_message(app.message) if app is not None else ""
         return VariantState.FAILED, Reason.DEADLINE_EXCEEDED, detail or "no replica within progressDeadlineSeconds"
