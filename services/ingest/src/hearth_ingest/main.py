@@ -95,7 +95,7 @@ def _redact(arguments: argparse.Namespace) -> int:
         print(json.dumps(redact_text(data), ensure_ascii=False))
         return 0
     try:
-        for answer in redact_lines(data.decode("utf-8", "replace").splitlines()):
+        for answer in redact_lines(data.decode("utf-8", "replace").split("\n")):
             print(json.dumps(answer, ensure_ascii=False))
     except ValueError as error:
         print(f"hearth-ingest: {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """HTML to the text that a reader sees: blocks, headings and tables in order, quotes marked with "> "."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,12 @@ _BLOCKS = frozenset((
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 _SPACED = frozenset(["p", "blockquote", "ul", "ol", "pre", "table", "h1", "h2", "h3", "h4", "h5", "h6", "hr"])
 _MAX_NODES = 500_000
+_MAX_DEPTH = 2000
+# Tags that nest; those that browsers close by themselves or that hold nothing do not count.
+_NESTING = re.compile(
+    r"<(/?)(?!(?:p|li|td|th|tr|dt|dd|option|br|img|hr|meta|link|input|col|area|base|wbr|source|track|embed|tbody)\b)[a-z]",
+    re.IGNORECASE,
+)
 
 BlockKind = Literal["text", "heading", "table"]
 
@@ -108,7 +115,12 @@ class _Writer:
 
 
 def read_html(html: str) -> Page:
-    """Return the visible content of a page. Never raises for any text."""
+    """Return the visible content of a page. Never raises for any text.
+
+    A page that nests deeper than anything people write is not read: the parser's time grows with the square of it.
+    """
+    if _is_too_deep(html):
+        return Page("", (), {"nested-too-deeply": len(html)})
     tree = LexborHTMLParser(html or " ")
     title_node = tree.css_first("title")
     title = " ".join((title_node.text() if title_node else "").split())
@@ -119,6 +131,17 @@ def read_html(html: str) -> Page:
         _render(tree.root, writer, hidden, sheet)
     writer.flush()
     return Page(title, tuple(writer.blocks), dict(hidden))
+
+
+def _is_too_deep(html: str) -> bool:
+    if html.count("<") <= _MAX_DEPTH:
+        return False
+    depth = 0
+    for match in _NESTING.finditer(html):
+        depth = max(0, depth - 1) if match[1] else depth + 1
+        if depth > _MAX_DEPTH:
+            return True
+    return False
 
 
 def _render(root: LexborNode, writer: _Writer, hidden: Counter[str], sheet: Mapping[int, str]) -> None:

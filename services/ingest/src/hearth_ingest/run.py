@@ -4,9 +4,10 @@ What makes a crash harmless: ids are the same in every run; an item's own docume
 hangs on it; and the cursor names, before each batch, the items whose originals may be missing if we die in it.
 """
 
+import asyncio
 import json
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -21,6 +22,7 @@ from hearth_ingest.plan import Action, Plan, Verb, build_plan
 
 _log = structlog.get_logger(__name__)
 _SPLIT_STATUS = frozenset({400, 413, 422})
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +199,7 @@ class Runner:
     async def _hand_over(self, batch: _Batch) -> None:
         await self._move_cursor({"run": self._run, "pending": batch.keys})
         for lines in self._cut(batch.lines):
-            for line, result in await self._put(lines):
-                await self._take_result(line, result, resumed=line.what in batch.resumed)
+            await self._take_results(await self._put(lines), resumed=batch.resumed)
         _log.info("batch_done", items=len(batch.keys), lines=len(batch.lines))
 
     def _cut(self, lines: list[_Line]) -> Iterator[list[_Line]]:
@@ -228,14 +229,27 @@ class Runner:
             return await self._put(lines[:half]) + await self._put(lines[half:])
         return list(zip(lines, results, strict=True))
 
-    async def _take_result(self, line: _Line, result: BatchResult, *, resumed: bool) -> None:
-        if result.state == "refused":
-            self._tally.fail(line.what, quarantined=False, problem=result.error or "refused by the knowledge service")
-            return
-        self._tally.add(result.state)
-        if line.parsed is None or not self._keep or not (result.changed or resumed):
-            return
+    async def _take_results(self, results: list[tuple[_Line, BatchResult]], *, resumed: Collection[str]) -> None:
+        """Count what happened to each line and store the originals of what changed, a few at a time."""
+        wanted: list[_Line] = []
+        for line, result in results:
+            if result.state == "refused":
+                problem = result.error or "refused by the knowledge service"
+                self._tally.fail(line.what, quarantined=False, problem=problem)
+                continue
+            self._tally.add(result.state)
+            if line.parsed is not None and self._keep and (result.changed or line.what in resumed):
+                wanted.append(line)
+        for start in range(0, len(wanted), _AT_ONCE):
+            puts = [self._put_original(line) for line in wanted[start : start + _AT_ONCE]]
+            problems = [problem for problem in await asyncio.gather(*puts, return_exceptions=True) if problem]
+            if problems:
+                raise problems[0]
+
+    async def _put_original(self, line: _Line) -> None:
         parsed = line.parsed
+        if parsed is None:
+            return
         try:
             await self._knowledge.put_original(
                 parsed.document.id, parsed.original, media_type=parsed.media_type, name=parsed.document.title or "mail"

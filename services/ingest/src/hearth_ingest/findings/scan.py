@@ -50,7 +50,8 @@ _NAMED_KEY = re.compile(
 )
 _PASSWORD = re.compile(
     r"(?i)(?<![A-Za-z])(?:password|passwort|kennwort|passwd|passphrase|pwd|pw|mot de passe|contraseña|mdp|wachtwoord)"
-    r"[\"']?[ \t]{0,3}(?:(?:=|:)|(?:is|lautet|ist|est)(?=[ \t]+[:\"'`„“«]?[^\s\"'`]*[0-9!@#$%^&*+_]))"
+    r"[\"']?[ \t]{0,3}(?:(?:(?:is|lautet|ist|est)[ \t]?)?[=:]|"
+    r"(?:is|lautet|ist|est)(?=[ \t]+[:\"'`„“«]?[^\s\"'`]*[0-9!@#$%^&*+_]))"
     r"[ \t]{0,3}[:\"'`„“«]?[ \t]?"
     r"(?P<value>[^\s\"'`“”«»<>]{4,128})"
 )
@@ -171,7 +172,7 @@ def _named_keys(text: str) -> Iterator[Match]:
 
 def _passwords(text: str) -> Iterator[Match]:
     for match in _PASSWORD.finditer(text):
-        value = match["value"].rstrip(".,;:!?)")
+        value = match["value"].rstrip(".,;:)")
         if len(value) < 4 or _PLACEHOLDER.search(value) or re.fullmatch(r"([*•.x_-])\1*", value):
             continue
         yield Match(match.start("value"), match.start("value") + len(value), "password", 0.8)
