@@ -142,8 +142,13 @@ async def serve_web(app: web.Application, **options: Any) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+@pytest.fixture(name="serve_asgi")
+def _serve_asgi() -> Any:
+    return serve_asgi
+
+
 @contextlib.asynccontextmanager
-async def serve_gateway(app: Gateway) -> AsyncIterator[str]:
+async def serve_asgi(app: Any) -> AsyncIterator[str]:
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, http="httptools")
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None
@@ -185,7 +190,13 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path) -> AsyncIterator[House]:
+def between_tokens() -> float:
+    """How long a model may be silent; a test of silence makes it short."""
+    return 20.0
+
+
+@pytest.fixture
+async def house(tmp_path, between_tokens) -> AsyncIterator[House]:
     home = House()
     token = tmp_path / "token"
     token.write_text("gateway-account-token")
@@ -196,7 +207,7 @@ async def house(tmp_path) -> AsyncIterator[House]:
         settings = Settings(
             knowledge_url=f"http://{home.knowledge.url}",
             knowledge_token_path=str(token),
-            timeouts=Timeouts(connect=1, first_byte=5, between_tokens=0.5, total=10),
+            timeouts=Timeouts(connect=1, first_byte=60, between_tokens=between_tokens, total=120),
         )
         home.source.secrets["hearth-serve-home"] = {"token": TOKEN.encode()}
         home.source.keys = {"abcdefghij": key_record(home.key)}
@@ -209,7 +220,7 @@ async def house(tmp_path) -> AsyncIterator[House]:
                 gateway.start(home.state)
                 yield
 
-        home.url = await stack.enter_async_context(serve_gateway(build_app(start)))
+        home.url = await stack.enter_async_context(serve_asgi(build_app(start)))
         yield home
 
 

@@ -102,6 +102,7 @@ async def test_a_client_that_leaves_before_the_answer_stops_the_model(http, hous
     await asyncio.wait_for(house.first.cancelled.wait(), 3)
 
 
+@pytest.mark.parametrize("between_tokens", [0.5])
 async def test_a_model_that_falls_silent_ends_with_an_error_event(http, house):
     house.first.pause = 1.0
     async with http.post(CHAT, json={**HELLO, "stream": True}) as answer:

