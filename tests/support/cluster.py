@@ -110,8 +110,7 @@ class Cluster:
 
         def settled() -> dict[str, Any] | None:
             for entry in self.request("GET", "/v1/status")["knowledge_bases"]:
-                queue = entry.get("queue", {})
-                if entry["name"] == knowledge_base and not queue.get("pending") and entry["consistency"]["consistent"]:
+                if entry["name"] == knowledge_base and entry["consistent"] and not entry["queue"]["pending"]:
                     return entry
             return None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hearth_api.wire.keys import ApiKeyRecord, KeyLimits, Priority, Scope, hash_key
-from hearth_api.wire.knowledge import SearchHit, SearchResponse
+from hearth_api.wire.knowledge import Consistency, EmbeddingConfig, KbStatus, QueueStatus, SearchHit, SearchResponse
 from hearth_gateway.admission import Admission
 from hearth_gateway.app import Gateway, build_app
 from hearth_gateway.auth import Authenticator, RateLimiter
@@ -138,6 +138,19 @@ class FakeKnowledge:
         if isinstance(found, Exception):
             raise found
         return SearchResponse(results=tuple(found), took_ms=1.0)
+
+    async def status(self, knowledge_base: str) -> KbStatus:
+        found = self.hits.get(knowledge_base)
+        if isinstance(found, Exception):
+            raise found
+        return KbStatus(
+            collection="c",
+            documents=3,
+            chunks=4,
+            embedding=EmbeddingConfig(model="embed", digest="d", dimensions=2),
+            queue=QueueStatus(pending=1),
+            consistency=Consistency(consistent=False, expected_chunks=5, indexed_chunks=4),
+        )
 
     def read(self, knowledge_base: str, **_: Any) -> Any:
         raise NotFoundError("no document")

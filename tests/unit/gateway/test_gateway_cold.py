@@ -101,6 +101,9 @@ async def test_status_tells_models_nodes_and_sources():
     assert status["models"][0]["variants"][0]["slots"] == {"total": 1, "busy": 0}
     assert status["nodes"] == [{"name": "home", "available": 2, "models": ["chat.cpu", "embed.cpu"]}]
     assert status["sources"] == [{"knowledge_base": "work", "source": "inbox", "documents": 3}]
+    assert status["knowledge_bases"] == [
+        {"name": "work", "documents": 3, "chunks": 4, "queue": {"pending": 1, "failed": 0}, "consistent": False}
+    ]
 
 
 async def test_metrics_hold_figures_and_nobodys_id():

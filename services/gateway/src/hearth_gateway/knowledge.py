@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from pydantic import ValidationError
 
-from hearth_api.wire.knowledge import SearchRequest, SearchResponse
+from hearth_api.wire.knowledge import KbStatus, SearchRequest, SearchResponse
 from hearth_common.errors import TokenFileError
 from hearth_common.tokens import ProjectedToken
 from hearth_gateway.errors import (
@@ -21,6 +21,7 @@ from hearth_gateway.errors import (
 )
 
 AWAY = "The knowledge service does not answer at the moment."
+UNREADABLE = "The knowledge service gave an answer that cannot be read."
 MAX_ERROR_BYTES = 16 << 10
 
 
@@ -29,6 +30,10 @@ class Knowledge(Protocol):
 
     async def search(self, knowledge_base: str, *, request: SearchRequest) -> SearchResponse:
         """Search one knowledge base."""
+        ...
+
+    async def status(self, knowledge_base: str) -> KbStatus:
+        """Return counts, queue and consistency as they are now."""
         ...
 
 
@@ -52,7 +57,17 @@ class KnowledgeClient:
         try:
             return SearchResponse.model_validate_json(raw)
         except ValidationError as error:
-            raise KnowledgeUnavailableError("The knowledge service gave an answer that cannot be read.") from error
+            raise KnowledgeUnavailableError(UNREADABLE) from error
+
+    async def status(self, knowledge_base: str) -> KbStatus:
+        """GET a knowledge base's status."""
+        path = f"/v1/kbs/{quote(knowledge_base, safe='')}/status"
+        async with self._call("GET", path, body=None, missing=_no_base(knowledge_base)) as answer:
+            raw = await answer.read()
+        try:
+            return KbStatus.model_validate_json(raw)
+        except ValidationError as error:
+            raise KnowledgeUnavailableError(UNREADABLE) from error
 
     @asynccontextmanager
     async def read(

@@ -1,5 +1,6 @@
 """Lists, status, search and documents: FastAPI, since here clarity costs nothing that matters."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -15,7 +16,7 @@ from hearth_api.wire.knowledge import SearchRequest
 from hearth_gateway.asgi import header
 from hearth_gateway.auth import Caller
 from hearth_gateway.catalog.model import CHAT, Model
-from hearth_gateway.errors import ModelNotFoundError, TooLargeError
+from hearth_gateway.errors import GatewayError, ModelNotFoundError, TooLargeError
 from hearth_gateway.rag.answer import search_all
 from hearth_gateway.request import MAX_KNOWLEDGE_BASES, bad_fields
 from hearth_gateway.state import State
@@ -205,7 +206,7 @@ async def _relay_json(
 
 @router.get("/status")
 async def get_status(state: Parts, caller: Known) -> JSONResponse:
-    """Return models, nodes, sources and queues, as one would ask after a bad night."""
+    """Return models, nodes, knowledge bases, sources and queues, as one would ask after a bad night."""
     if caller.internal:
         caller.require(Scope.CHAT)
     models = [model_status(state, model=model) for model in state.catalog.models.values()]
@@ -217,7 +218,25 @@ async def get_status(state: Parts, caller: Known) -> JSONResponse:
             node["available"] += int(variant.usable)
     bases = [state.catalog.knowledge_bases[name] for name in state.readable(caller)]
     sources = [{"knowledge_base": base.name, **source} for base in bases for source in base.sources]
-    return JSONResponse({"models": models, "nodes": list(nodes.values()), "sources": sources})
+    knowledge = await asyncio.gather(*(knowledge_status(state, name=base.name) for base in bases))
+    return JSONResponse(
+        {"models": models, "nodes": list(nodes.values()), "knowledge_bases": knowledge, "sources": sources}
+    )
+
+
+async def knowledge_status(state: State, *, name: str) -> dict[str, Any]:
+    """Return what waits to be indexed and whether the index is whole; the reason where it cannot be told."""
+    try:
+        status = await state.knowledge.status(name)
+    except GatewayError as error:
+        return {"name": name, "error": error.message}
+    return {
+        "name": name,
+        "documents": status.documents,
+        "chunks": status.chunks,
+        "queue": {"pending": status.queue.pending, "failed": status.queue.failed},
+        "consistent": status.consistency.consistent,
+    }
 
 
 def model_status(state: State, *, model: Model) -> dict[str, Any]:
