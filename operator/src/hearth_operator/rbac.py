@@ -24,7 +24,7 @@ _OWN = ("inferencenodes", "modeldeployments", "knowledgebases", "ingestionsource
 RULES: tuple[Rule, ...] = (
     *(Rule(names.GROUP, r, ("get", "list", "patch", "watch"), "reads specs; patches finalizers") for r in _OWN),
     *(Rule(names.GROUP, f"{r}/status", ("patch",), "reports what was observed") for r in _OWN),
-    Rule("", "secrets", ("create", "get", "patch", "watch"), "makes keys and tokens once; grants the gateway"),
+    Rule("", "secrets", ("create", "get", "list", "patch", "watch"), "makes keys and tokens once; grants the gateway"),
     Rule("", "configmaps", ("create", "get", "patch"), "run.json of a source; its own state"),
     Rule("", "services", ("create", "get", "patch"), "address of a managed node"),
     Rule("", "serviceaccounts", ("create", "get", "patch"), "one account per source"),
