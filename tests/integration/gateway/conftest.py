@@ -37,6 +37,7 @@ class ModelServer:
         self.cancelled = asyncio.Event()
         self.break_after: int | None = None
         self.status = 200
+        self.words = "broken"
         self.running = 0
         self.most = 0
 
@@ -53,7 +54,7 @@ class ModelServer:
         try:
             await self.gate.wait()
             if self.status != 200:
-                return web.Response(status=self.status, text="broken")
+                return web.Response(status=self.status, text=self.words, headers={"Retry-After": "7"})
             if body.get("stream"):
                 return await self._stream(request)
             return web.json_response(chat_body(self.text))

@@ -54,6 +54,23 @@ async def test_an_engine_that_fails_on_a_request_is_tried_elsewhere_and_not_puni
     assert len(house.first.seen) == 3
 
 
+async def test_an_engine_with_a_full_queue_is_passed_over_and_not_punished(http, house):
+    house.first.status, house.first.words = 503, '{"error": {"message": "full"}}'
+    for _ in range(3):
+        assert (await _post(http))[2]["x-hearth-variant"] == "cpu"
+    assert len(house.first.seen) == 3
+    house.second.status, house.second.words = 503, house.first.words
+    status, body, headers = await _post(http)
+    assert (status, body["error"]["message"], headers["Retry-After"]) == (503, "The model is busy.", "7")
+
+
+async def test_a_request_that_the_model_refuses_keeps_its_status(http, house):
+    house.first.status = 422
+    status, body, _ = await _post(http)
+    assert (status, body["error"]["type"]) == (422, "invalid_request_error")
+    assert house.second.seen == []
+
+
 async def test_without_any_node_the_answer_is_503_then_fails_fast(http, house):
     house.source.set_catalog(catalog(deployment(variants=[variant(url="http://127.0.0.1:9/m")])))
     for _ in range(3):

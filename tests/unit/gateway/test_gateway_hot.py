@@ -342,6 +342,13 @@ async def test_without_the_knowledge_service_the_answer_is_503_and_no_slot_is_us
     assert gateway.upstream.sent == []
 
 
+async def test_half_a_character_in_a_question_is_survived():
+    gateway = Harness(knowledge=FakeKnowledge({"work": [hit(FACT)]}))
+    raw = b'{"model": "chat@work", "messages": [{"role": "user", "content": "when \\ud83d does the pump arrive"}]}'
+    assert (await gateway.post(CHAT, raw)).status == 200
+    assert gateway.knowledge.requests[0][1].query == "when ? does the pump arrive"
+
+
 async def test_filters_and_as_of_reach_the_search():
     gateway = Harness(knowledge=FakeKnowledge({"work": [hit(FACT)]}))
     await gateway.post(

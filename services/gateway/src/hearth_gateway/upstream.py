@@ -11,7 +11,7 @@ import aiohttp
 
 from hearth_gateway.catalog.model import Variant
 from hearth_gateway.credentials import NodeCredentials
-from hearth_gateway.errors import GatewayError, UnavailableError, UpstreamError, UpstreamTimeoutError
+from hearth_gateway.errors import BadRequestError, GatewayError, UnavailableError, UpstreamError, UpstreamTimeoutError
 from hearth_gateway.settings import Timeouts
 
 # Ray's proxy closes idle connections after 5 s (uvicorn's default): ours must be the side that closes first.
@@ -176,35 +176,25 @@ class Upstream:
         return Answer(status=status, content_type=content_type, body=body)
 
     def _explained(self, response: aiohttp.ClientResponse, *, body: bytes) -> Answer:
-        status = response.status
-        retry = response.headers.get("Retry-After")
+        """Return what the caller should see of an error; VariantFailedError where another variant may do better."""
+        status, retry = response.status, response.headers.get("Retry-After")
         spoken = has_error_object(body)
-        if status in FAILED_ELSEWHERE:
-            raise VariantFailedError(
-                f"status {status}",
-                shown=UnavailableError("The model's server is not ready.", retry_after=_seconds(retry)),
-            )
-        if status == 404 and not spoken:
+        if status in (429, 503) and spoken:
+            # Its own words: alive, but with a full queue or an unreadable token.
+            shown = UnavailableError("The model is busy.", retry_after=_seconds(retry))
+            raise VariantFailedError("busy", shown=shown, counts=False)
+        if status in FAILED_ELSEWHERE or (status == 404 and not spoken):
             # Ray's proxy, not the model: the application is not (or no longer) on this node.
-            raise VariantFailedError(
-                "no such application", shown=UnavailableError("The model is not loaded on its node yet.", retry_after=5)
-            )
-        if status == 429 and not spoken:
-            raise VariantFailedError(
-                "busy", shown=UnavailableError("The model is busy.", retry_after=_seconds(retry)), counts=False
-            )
-        if not spoken or status == 500 or status < 400:
-            raise VariantFailedError(
-                f"status {status}",
-                shown=UpstreamError(f"The model's server answered with status {status}."),
-                counts=False,
-            )
-        return Answer(
-            status=status,
-            content_type=b"application/json",
-            body=body,
-            retry_after=retry.encode("latin-1") if retry else None,
-        )
+            shown = UnavailableError("The model is not loaded on its node yet.", retry_after=_seconds(retry))
+            raise VariantFailedError(f"status {status}", shown=shown)
+        if status >= 500 or status < 400:
+            shown_error = UpstreamError(f"The model's server answered with status {status}.")
+            raise VariantFailedError(f"status {status}", shown=shown_error, counts=False)
+        if not spoken:
+            refused = BadRequestError(f"The model refused the request with status {status}.")
+            return Answer(status=status, content_type=b"application/json", body=refused.body())
+        passed = retry.encode("latin-1") if retry else None
+        return Answer(status=status, content_type=b"application/json", body=body, retry_after=passed)
 
 
 async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:

@@ -52,7 +52,8 @@ def search_query(messages: Sequence[Mapping[str, Any]]) -> str | None:
         before = last_question(messages[:index])
         if before is not None:
             query = f"{text_of(messages[before]).strip()}\n{query}"
-    return query[-QUERY_CHARS:]
+    # A lone surrogate is valid in JSON and in no other text.
+    return query[-QUERY_CHARS:].encode("utf-8", "replace").decode("utf-8")
 
 
 def defuse(text: str) -> str:
