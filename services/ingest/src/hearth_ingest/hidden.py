@@ -17,15 +17,16 @@ _INVISIBLE = re.compile(
 _LINE_SEPARATORS = re.compile("[\u0085\u2028\u2029]")
 
 _DECLARATION = re.compile(r"([a-z-]+)\s*:\s*([^;]*)")
-_RULE = re.compile(r"([^{}@]+)\{([^{}]*)\}")
+_RULE = re.compile(r"([^{}@]{1,300})\{([^{}]{0,5000})\}")
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_MEDIA = re.compile(r"@[^{};]+\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
+_MEDIA = re.compile(r"@[^{};]{1,300}\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}")
 _WHITE = re.compile(
     r"(?:white|#fff(?:f|fff|fffff)?|#f[c-f]f[c-f]f[c-f]|rgba?\(\s*25[0-5]\s*,\s*25[0-5]\s*,\s*25[0-5].*)$"
 )
 _ZERO = re.compile(r"0+(?:\.0+)?(?:[a-z]+|%)?$|0?\.\d+(?:px|pt)?$")
 _AWAY = re.compile(r"-\d{3,}(?:px|pt|em|rem)?$")
 _MAX_RULES = 200
+_MAX_SHEET_CHARS = 200_000
 
 
 def strip_invisible(text: str) -> tuple[str, int]:
@@ -78,7 +79,8 @@ def hidden_by_sheet(tree: LexborHTMLParser) -> dict[int, str]:
     """Return mem_id -> reason for elements that the page's own style sheets hide outside of media queries."""
     found: dict[int, str] = {}
     for sheet in tree.css("style"):
-        rules = _MEDIA.sub("", _COMMENT.sub("", sheet.text(deep=True) or ""))
+        css = (sheet.text(deep=True) or "")[:_MAX_SHEET_CHARS]
+        rules = _MEDIA.sub("", _COMMENT.sub("", css))
         for number, (selector, body) in enumerate(_RULE.findall(rules)):
             if number >= _MAX_RULES:
                 break

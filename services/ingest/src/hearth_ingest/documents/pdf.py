@@ -39,6 +39,10 @@ class PdfWorker:
         timer.start()
         try:
             line = self._exchange(process, json.dumps({"bytes": len(data), "pages": pages}).encode() + b"\n" + data)
+        except BaseException:
+            # Interrupted in the middle of an answer: the next file must not be given the rest of it.
+            self.close()
+            raise
         finally:
             timer.cancel()
         if not line.endswith(b"\n"):

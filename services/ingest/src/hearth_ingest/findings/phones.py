@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import phonenumbers
 
@@ -39,6 +40,7 @@ def _score(found: str, before: str) -> float:
     return 0.0
 
 
+@lru_cache(maxsize=8192)
 def _is_valid(text: str, region: str | None) -> bool:
     try:
         return phonenumbers.is_valid_number(phonenumbers.parse(text.replace("(0)", ""), region))

@@ -25,6 +25,7 @@ _FIELDS = re.compile(
 )
 _EXPUNGED = 0x0008
 _READ_CHUNK = 1 << 20
+_MAX_REFERENCES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +168,9 @@ def _entry(
     reply = [mid for mid in message_ids(fields.get("in-reply-to", "")) if "@" in mid][:1]
     if reply and reply[0] not in references:
         references = (*references, reply[0])
+    if len(references) > _MAX_REFERENCES:
+        # The first names the thread, the last ones the place in it.
+        references = (references[0], *references[1 - _MAX_REFERENCES :])
     date = observe_date(fields.get("date", ""), received=fields.get("received", ""), envelope=envelope).value
     return Entry(
         path=path,

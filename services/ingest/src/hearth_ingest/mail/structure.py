@@ -1,29 +1,21 @@
 """The tree of MIME parts: which texts are the body, what is attached, and a reason for every single part."""
 
-import binascii
 import email
-import io
-import quopri
 import re
-import zipfile
 from dataclasses import dataclass, field
 from email.message import Message
 
 from hearth_api.wire.documents import DocumentWarning, Part
-from hearth_ingest.charset import decode_text
 from hearth_ingest.errors import ItemError
 from hearth_ingest.hidden import strip_invisible
-from hearth_ingest.mail.headers import decode_base64, decode_header, params, raw_values
+from hearth_ingest.mail.headers import decode_header, raw_values
 from hearth_ingest.mail.invitation import Invitation, read_invitation
+from hearth_ingest.mail.leaf import Leaf, leaf_text, opaque_reason, payload_bytes, read_leaf
 from hearth_ingest.mail.quoting import unflow
 from hearth_ingest.markup import Page, read_html
 
 _MAX_PARTS = 2000
 _SIGNATURES = {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
-_SMIME = {"application/pkcs7-mime", "application/x-pkcs7-mime"}
-_TNEF = {"application/ms-tnef", "application/vnd.ms-tnef"}
-_ZIP = {"application/zip", "application/x-zip-compressed", "application/x-zip"}
-_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,80}$")
 _STUB_CHARS = 200
 
 
@@ -57,7 +49,7 @@ class Content:
     parts: list[Part] = field(default_factory=list)
     warnings: list[DocumentWarning] = field(default_factory=list)
 
-    def note(self, part: "_Leaf", *, used: bool, reason: str) -> None:
+    def note(self, part: Leaf, *, used: bool, reason: str) -> None:
         """Account for a part."""
         self.parts.append(Part(media_type=part.media_type, used=used, reason=reason, name=part.name or None))
 
@@ -66,16 +58,6 @@ class Content:
         warning = DocumentWarning(code=code, detail=detail)
         if warning not in self.warnings:
             self.warnings.append(warning)
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    message: Message
-    path: str
-    media_type: str
-    options: dict[str, str]
-    name: str
-    disposition: str
 
 
 def parse_message(data: bytes) -> Message:
@@ -98,7 +80,7 @@ def read_content(message: Message, *, prefix: str = "") -> Content:
 
 
 def _walk(message: Message, path: str, content: Content, *, chosen: bool, inline: bool) -> None:
-    part = _leaf(message, path)
+    part = read_leaf(message, path)
     if len(content.parts) >= _MAX_PARTS:
         content.warn("too-many-parts", f"only the first {_MAX_PARTS} parts were read")
         return
@@ -110,7 +92,7 @@ def _walk(message: Message, path: str, content: Content, *, chosen: bool, inline
         _take_leaf(part, content, chosen=chosen, inline=inline)
 
 
-def _walk_container(message: Message, part: _Leaf, content: Content, *, chosen: bool) -> None:
+def _walk_container(message: Message, part: Leaf, content: Content, *, chosen: bool) -> None:
     children = _children(message)
     subtype = part.media_type.partition("/")[2]
     content.note(part, used=True, reason=f"container-{subtype[:40]}")
@@ -139,82 +121,26 @@ def _choose(children: list[Message]) -> int | None:
     """Return which alternative to read: plain text, unless it is missing, empty or only says that there is HTML."""
     plain = html = None
     for number, child in enumerate(children):
-        types = {_leaf(leaf, "").media_type for leaf in child.walk()}
+        types = {read_leaf(leaf, "").media_type for leaf in child.walk()}
         if "text/html" in types and "text/plain" not in types:
             html = number if html is None else html
         elif "text/plain" in types:
             plain = number if plain is None else plain
     if plain is None or html is None:
         return plain if html is None else html
-    text = "".join(_text(leaf)[0] for leaf in _text_leaves(children[plain], "text/plain")).strip()
+    text = "".join(leaf_text(leaf)[0] for leaf in _text_leaves(children[plain], "text/plain")).strip()
     if len(text) >= _STUB_CHARS:
         return plain
-    other = "".join(read_html(_text(leaf)[0]).text for leaf in _text_leaves(children[html], "text/html")).strip()
+    other = "".join(read_html(leaf_text(leaf)[0]).text for leaf in _text_leaves(children[html], "text/html")).strip()
     return html if other and (not text or len(other) > 4 * len(text)) else plain
 
 
-def _text_leaves(message: Message, wanted: str) -> list[_Leaf]:
-    leaves = (_leaf(child, "") for child in message.walk())
+def _text_leaves(message: Message, wanted: str) -> list[Leaf]:
+    leaves = (read_leaf(child, "") for child in message.walk())
     return [leaf for leaf in leaves if leaf.media_type == wanted and leaf.disposition != "attachment"]
 
 
-def _leaf(message: Message, path: str) -> _Leaf:
-    values = raw_values(message, "content-type")
-    media_type, options = params(values[0]) if values else ("", {})
-    if not _TYPE.match(media_type):
-        media_type = message.get_default_type() if not media_type or "/" not in media_type else "text/plain"
-    if message.is_multipart() and not media_type.startswith(("multipart/", "message/")):
-        media_type = "multipart/mixed"
-    dispositions = raw_values(message, "content-disposition")
-    disposition, extra = params(dispositions[0]) if dispositions else ("", {})
-    name = extra.get("filename") or options.get("name") or ""
-    return _Leaf(message, path, media_type, options, name.replace("\\", "/").rpartition("/")[2][:255], disposition)
-
-
-def payload_bytes(message: Message) -> tuple[bytes, bool]:
-    """Return a leaf's decoded bytes and whether its transfer encoding was sound. Never raises."""
-    # get_payload() would decode 8-bit text by its declared charset, which may be a lie; this is what came.
-    payload = message._payload  # type: ignore[attr-defined]  # noqa: SLF001
-    if not isinstance(payload, str):
-        return b"", True
-    raw = payload.encode("utf-8", "surrogateescape")
-    encoding = (raw_values(message, "content-transfer-encoding") or [""])[0].strip().lower()
-    if encoding == "base64":
-        data = decode_base64(raw)
-        stripped = len(re.sub(rb"\s+", b"", raw).rstrip(b"="))
-        return data, len(data) >= stripped * 3 // 4 - 1
-    if encoding == "quoted-printable":
-        return quopri.decodestring(raw), True
-    if encoding in {"x-uuencode", "uuencode", "uue", "x-uue"}:
-        return _uudecode(raw)
-    return raw, encoding in {"", "7bit", "8bit", "binary"}
-
-
-def _uudecode(raw: bytes) -> tuple[bytes, bool]:
-    out, started = b"", False
-    for line in raw.splitlines():
-        if line.startswith(b"begin ") and not started:
-            started = True
-        elif started and line.strip() == b"end":
-            return out, True
-        elif started:
-            try:
-                out += binascii.a2b_uu(line)
-            except binascii.Error:
-                return out or raw, False
-    return (out, False) if started else (raw, False)
-
-
-def _text(part: _Leaf) -> tuple[str, str | None, str]:
-    """Return (text, warning code, detail) of a text part."""
-    data, sound = payload_bytes(part.message)
-    decoded = decode_text(data, part.options.get("charset"))
-    if not sound:
-        return decoded.text, "transfer-encoding-broken", part.path
-    return decoded.text, decoded.warning, decoded.detail
-
-
-def _take_leaf(part: _Leaf, content: Content, *, chosen: bool, inline: bool) -> None:
+def _take_leaf(part: Leaf, content: Content, *, chosen: bool, inline: bool) -> None:
     kind = part.media_type
     attached = part.disposition == "attachment" or (bool(part.name) and kind != "text/calendar")
     if kind in _SIGNATURES:
@@ -231,8 +157,8 @@ def _take_leaf(part: _Leaf, content: Content, *, chosen: bool, inline: bool) -> 
         _attach(part, content)
 
 
-def _take_calendar(part: _Leaf, content: Content) -> None:
-    text, code, detail = _text(part)
+def _take_calendar(part: Leaf, content: Content) -> None:
+    text, code, detail = leaf_text(part)
     if code:
         content.warn(code, detail)
     invitation = read_invitation(text)
@@ -243,7 +169,7 @@ def _take_calendar(part: _Leaf, content: Content) -> None:
     content.note(part, used=reason == "event", reason=reason)
 
 
-def _take_text(part: _Leaf, content: Content, *, chosen: bool) -> None:
+def _take_text(part: Leaf, content: Content, *, chosen: bool) -> None:
     kind = part.media_type
     if not chosen:
         content.note(part, used=False, reason="alternative-not-chosen")
@@ -251,7 +177,7 @@ def _take_text(part: _Leaf, content: Content, *, chosen: bool) -> None:
     if kind == "text/rfc822-headers":
         content.note(part, used=False, reason="headers-of-another-mail")
         return
-    text, code, detail = _text(part)
+    text, code, detail = leaf_text(part)
     if code:
         content.warn(code, detail)
     if kind == "text/html" or (kind == "text/plain" and _is_mislabelled_html(text)):
@@ -283,7 +209,7 @@ def _warn_hidden(page: Page, content: Content) -> None:
         content.warn("hidden-text", page.hidden_detail())
 
 
-def _take_message(message: Message, part: _Leaf, content: Content, *, chosen: bool) -> None:
+def _take_message(message: Message, part: Leaf, content: Content, *, chosen: bool) -> None:
     children = _children(message)
     if part.media_type in {"message/rfc822", "message/global"} and children:
         inner = children[0]
@@ -293,7 +219,7 @@ def _take_message(message: Message, part: _Leaf, content: Content, *, chosen: bo
         )
         content.note(part, used=True, reason="attachment-mail")
     elif part.media_type in {"message/delivery-status", "message/disposition-notification"}:
-        text = "\n\n".join(_header_lines(child) for child in children) or _text(part)[0]
+        text = "\n\n".join(_header_lines(child) for child in children) or leaf_text(part)[0]
         if text.strip() and chosen:
             content.texts.append(TextPiece(text.strip(), notes=True))
         content.note(part, used=bool(text.strip()) and chosen, reason="delivery-report")
@@ -319,7 +245,7 @@ def _as_bytes(message: Message) -> bytes:
         return f"{head}\n{body}".encode("utf-8", "surrogateescape")
 
 
-def _attach(part: _Leaf, content: Content) -> None:
+def _attach(part: Leaf, content: Content) -> None:
     data, sound = payload_bytes(part.message)
     if not sound:
         content.warn("transfer-encoding-broken", part.path)
@@ -327,7 +253,7 @@ def _attach(part: _Leaf, content: Content) -> None:
         content.note(part, used=False, reason="empty")
         return
     name = part.name or f"part-{part.path}{_SUFFIXES.get(part.media_type, '.bin')}"
-    opaque = _opaque(part, name, data)
+    opaque = opaque_reason(part, name, data)
     if opaque:
         content.warn("opaque-content", f"{part.path}: {opaque}")
     content.attached.append(Attached(path=part.path, name=name, media_type=part.media_type, data=data, opaque=opaque))
@@ -335,24 +261,3 @@ def _attach(part: _Leaf, content: Content) -> None:
 
 
 _SUFFIXES = {"text/plain": ".txt", "text/html": ".html", "application/pdf": ".pdf", "text/csv": ".csv"}
-
-
-def _opaque(part: _Leaf, name: str, data: bytes) -> str | None:
-    lower = name.lower()
-    if part.media_type in _SMIME or lower.endswith((".p7m", ".p7c")):
-        return "opaque-smime"
-    if part.media_type in _TNEF or lower == "winmail.dat":
-        return "opaque-tnef"
-    if b"-----BEGIN PGP MESSAGE" in data[:300]:
-        return "opaque-pgp"
-    if (part.media_type in _ZIP or data.startswith(b"PK\x03\x04")) and _zip_is_encrypted(data):
-        return "opaque-encrypted-zip"
-    return None
-
-
-def _zip_is_encrypted(data: bytes) -> bool:
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return any(entry.flag_bits & 0x1 for entry in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
-        return len(data) > 8 and data.startswith(b"PK\x03\x04") and bool(data[6] & 0x1)
