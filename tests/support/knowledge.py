@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import os
 import subprocess
@@ -137,7 +138,7 @@ class KnowledgePod:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if account:
             sent["Authorization"] = f"Bearer {account}"
-        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        data = json.dumps(body).encode() if isinstance(body, dict) else io.BytesIO(body) if body is not None else None
         if isinstance(body, dict):
             sent["content-type"] = "application/json"
         async with self.session.request(verb, self.url + path, data=data, headers=sent) as answer:

@@ -123,6 +123,7 @@ async def test_work_waits_for_the_embedder_and_search_says_that_it_is_degraded(
         await pod.ready()
         own_gateway.down = False
         assert counts(await pod.indexed(KB)) == (2, 2)
+        assert len(await pod.search(KB, "sluice")) == 2
         assert "indexing" in own_gateway.priorities
         assert "interactive" in own_gateway.priorities
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hearth_api.wire.documents import Anchor, Kind, Segment
 from hearth_api.wire.knowledge import ChunkingConfig
-from hearth_knowledge.index.chunking import build_context, chunk_document, count_tokens
+from hearth_knowledge.index.chunking import chunk_document, count_tokens, describe_sender, describe_subject
 from support.knowledge import mail
 
 SIZES = ChunkingConfig(target_tokens=40, overlap_tokens=10)
@@ -81,9 +81,10 @@ def test_no_word_is_lost_no_chunk_too_long_and_the_same_again(text: str) -> None
 def test_the_context_says_what_who_and_when() -> None:
     document = mail("mid:<x@example.org>", "Text.", title="Offer")
     (chunk,) = chunk_document(document, sizes=SIZES, include_quoted=True)
-    assert build_context(document, chunk) == "Offer\nFrom Anna Berg 2026-10-05"
+    assert describe_subject(document, chunk) == "Offer"
+    assert describe_sender(document, chunk) == "Anna Berg 2026-10-05"
     page = document.model_copy(
         update={"kind": Kind.DOCUMENT, "segments": (Segment(text="Text.", anchor=Anchor(heading="Prices")),)}
     )
     (chunk,) = chunk_document(page, sizes=SIZES, include_quoted=True)
-    assert build_context(page, chunk) == "Offer\nPrices"
+    assert describe_subject(page, chunk) == "Offer\nPrices"

@@ -74,7 +74,7 @@ def _number(environment: Mapping[str, str], name: str, *, default: int) -> int:
     return int(text)
 
 
-def _fraction(environment: Mapping[str, str], name: str, *, default: float = 0.5) -> float:
+def _fraction(environment: Mapping[str, str], name: str, *, default: float = 0.6) -> float:
     try:
         value = float(environment.get(name, str(default)))
     except ValueError:

@@ -68,17 +68,18 @@ def chunk_document(document: NormalDocument, *, sizes: ChunkingConfig, include_q
     ]
 
 
-def build_context(document: NormalDocument, chunk: Chunk) -> str:
-    """Return what is put before a chunk where it is embedded and counted: who, when, about what."""
-    lines = [document.title.strip()]
-    if chunk.anchor and chunk.anchor.heading and chunk.anchor.heading.strip() not in {"", document.title.strip()}:
-        lines.append(chunk.anchor.heading.strip())
-    if document.kind is not Kind.DOCUMENT:
-        names = {person.id: person.name or person.address for person in (*document.participants, *document.authors)}
-        who = names.get(chunk.author or "") or next((person.name for person in document.authors if person.name), None)
-        when = chunk.time or (document.created.isoformat() if document.created else "")
-        lines.append(" ".join(part for part in (who and f"From {who}", when[:10]) if part))
-    return "\n".join(line for line in lines if line)
+def describe_subject(document: NormalDocument, chunk: Chunk) -> str:
+    """Return what a chunk is about, put before it where it is embedded: the title, and the heading it stands under."""
+    heading = (chunk.anchor.heading or "").strip() if chunk.anchor else ""
+    return "\n".join(dict.fromkeys(line for line in (document.title.strip(), heading) if line))
+
+
+def describe_sender(document: NormalDocument, chunk: Chunk) -> str:
+    """Return who speaks in a chunk and on which day: counted as words, not embedded (measured: it blurs the vector)."""
+    names = {person.id: person.name or person.address for person in (*document.participants, *document.authors)}
+    who = names.get(chunk.author or "") or next((person.name for person in document.authors if person.name), None)
+    moment = chunk_time(document, chunk)
+    return " ".join(part for part in (who, moment.date().isoformat() if moment else None) if part)
 
 
 def chunk_time(document: NormalDocument, chunk: Chunk) -> datetime | None:

@@ -19,7 +19,7 @@ class Fusion:
     """Method, and the dense leg's share for WEIGHTED (the sparse leg has the rest)."""
 
     method: FusionMethod = FusionMethod.WEIGHTED
-    dense_weight: float = 0.5
+    dense_weight: float = 0.6
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from hearth_api.wire.documents import NormalDocument, Person
 from hearth_api.wire.knowledge import ChunkingConfig
 from hearth_knowledge.crypto import KbKeys, keyed_hash
 from hearth_knowledge.index import terms
-from hearth_knowledge.index.chunking import Chunk, build_context, chunk_document, chunk_time
+from hearth_knowledge.index.chunking import Chunk, chunk_document, chunk_time, describe_sender, describe_subject
 from hearth_knowledge.index.ledger import Passages
 from hearth_knowledge.ports import VectorRow, row_id
 from hearth_knowledge.storage.documents import VersionRow
@@ -33,13 +33,15 @@ def prepare(
 ) -> Prepared:
     """Cut a version and compute everything but its vectors."""
     chunks = chunk_document(document, sizes=sizes, include_quoted=quoted)
-    texts = tuple("\n".join(part for part in (build_context(document, chunk), chunk.text) if part) for chunk in chunks)
+    texts = tuple("\n".join((describe_subject(document, chunk), chunk.text)).strip() for chunk in chunks)
     language = terms.guess_language(" ".join(chunk.text for chunk in chunks))
     sparse = tuple(
         terms.document_vector(
-            terms.document_terms(text, language=language), key=keys.terms, reference_length=sizes.target_tokens
+            terms.document_terms(f"{describe_sender(document, chunk)}\n{text}", language=language),
+            key=keys.terms,
+            reference_length=sizes.target_tokens,
         )
-        for text in texts
+        for chunk, text in zip(chunks, texts, strict=True)
     )
     time = document.modified or document.created
     passages = Passages(
