@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hearth_serve.engines.batches import MOST_TEXTS, MOST_TOKENS, plan_batches
 from hearth_serve.engines.chunks import Stops
 from hearth_serve.engines.factory import load_engine
 from hearth_serve.engines.llamacpp import _api_error
@@ -128,3 +129,12 @@ def test_errors_of_llama_cpp_become_openai_shaped(
 def test_onnx_does_not_chat(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="OnnxRuntime serves task Embed only"):
         load_engine(serve_args(tmp_path / "token", engine="OnnxRuntime"))
+
+
+@given(st.lists(st.integers(1, 512), max_size=60))
+def test_batches_hold_each_text_once_within_bounds(lengths: list[int]) -> None:
+    batches = plan_batches(lengths)
+    assert sorted(n for batch in batches for n in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) <= MOST_TEXTS
+        assert len(batch) == 1 or len(batch) * max(lengths[n] for n in batch) <= MOST_TOKENS

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hearth_api.wire.serve import ServeArgs
+from hearth_serve.engines.batches import plan_batches
 from hearth_serve.engines.protocol import Body, Embedded, EngineFacts
 from hearth_serve.engines.wordpiece import load_tokenizer
 from hearth_serve.errors import StartError, invalid
 from hearth_serve.sources import Weights, load_weights, locate
 
-BATCH = 16
-"""Texts per run. Sorted by length, so that little padding is computed."""
 MAX_POSITIONS = 512
 """BERT's: no ONNX file says how many positions it was trained with."""
 
@@ -54,11 +53,9 @@ class OnnxEngine:
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """See the Protocol. Runs in a thread; a cancelled request stops between two batches."""
         encodings = await asyncio.to_thread(self._tokenizer.encode_batch, list(texts))
-        order = sorted(range(len(texts)), key=lambda n: len(encodings[n].ids))
         vectors: list[Sequence[float]] = [()] * len(texts)
         loop = asyncio.get_running_loop()
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
+        for batch in plan_batches([len(encoding.ids) for encoding in encodings]):
             rows = await loop.run_in_executor(self._pool, self._run, [encodings[n] for n in batch])
             for n, row in zip(batch, rows, strict=True):
                 vectors[n] = row
@@ -97,6 +94,8 @@ def _open_session(path: Path, *, threads: int) -> Any:
     options.inter_op_num_threads = 1
     # Waiting threads sleep: this process shares its machine with the models that spin.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The arena never gives memory back: one long batch would stay with the process.
+    options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from hearth_api.wire.serve import ServeArgs, Task
+from hearth_serve.engines.batches import plan_batches
 from hearth_serve.engines.chunks import Stops, chat_choice, encode_chunk, text_choice
 from hearth_serve.engines.protocol import Body, Embedded, EngineFacts
 from hearth_serve.errors import ApiError, StartError, context_exceeded, invalid
 from hearth_serve.sources import Weights, load_weights, locate
 
-BATCH = 16
-"""Texts per run of an embedder."""
 DEFAULT_MAX_TOKENS = 512
 """Where neither the request nor the deployment says: torch on a CPU gives some 10 tokens a second."""
 UNSUPPORTED = ("tools", "response_format", "logprobs", "logit_bias")
@@ -215,11 +214,9 @@ class TransformersEngine:
         """See the Protocol. Mean over the tokens, unit length."""
         limit = self.facts.context_tokens
         lengths = [len(ids) for ids in self._tokenizer(list(texts), verbose=False)["input_ids"]]
-        order = sorted(range(len(texts)), key=lambda n: lengths[n])
         vectors: list[Sequence[float]] = [()] * len(texts)
         loop = asyncio.get_running_loop()
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
+        for batch in plan_batches([min(length, limit) for length in lengths]):
             rows = await loop.run_in_executor(self._pool, self._vectors, [texts[n] for n in batch])
             for n, row in zip(batch, rows, strict=True):
                 vectors[n] = row
