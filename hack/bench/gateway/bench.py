@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 (a script, not a package)
 """CPU per request and added latency of the gateway, beside the bare upstream and a plain FastAPI + httpx proxy.
 
 Run: `.venv/bin/python hack/bench/gateway/bench.py [--rounds 3] [--requests 400] [--streams 8]`

@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 (a script, not a package)
 """The three servers of the benchmark, one per process: `servers.py NAME PORT UPSTREAM_PORT`."""
 
 import asyncio

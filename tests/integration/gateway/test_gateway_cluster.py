@@ -4,6 +4,10 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
+import signal
+import socket
+import sys
 from typing import Any
 
 import aiohttp
@@ -216,3 +220,40 @@ async def test_secrets_and_reviews(server):
         assert (await reviewer.review("h.e30.s")).account == "hearth-knowledge"
         with pytest.raises(TokenRefusedError):
             await reviewer.review("h.e30.x")
+
+
+async def test_the_command_serves_what_the_cluster_says_and_ends_gently(server, tmp_path):
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with running(server) as kube:
+        environment = {
+            **os.environ,
+            "HEARTH_KUBE_URL": f"http://127.0.0.1:{kube}",
+            "HEARTH_NAMESPACE": "hearth",
+            "HEARTH_LISTEN_HOST": "127.0.0.1",
+            "HEARTH_LISTEN_PORT": str(port),
+        }
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "hearth_gateway.main", env=environment, stdout=asyncio.subprocess.PIPE
+        )
+        headers = {"Authorization": f"Bearer {api_key()}"}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http, asyncio.timeout(30):
+            while not await _ready(http):  # noqa: ASYNC110 (another process: there is no event)
+                await asyncio.sleep(0.05)
+            async with http.get("/v1/models") as answer:
+                assert [entry["id"] for entry in (await answer.json())["data"]] == ["chat", "chat@work"]
+        process.terminate()
+        output, _ = await asyncio.wait_for(process.communicate(), 20)
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert any(line["event"] == "request" and line["route"] == "/v1/models" for line in lines)
+    assert api_key() not in output.decode()
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
+async def _ready(http):
+    try:
+        async with http.get("/readyz") as answer:
+            return answer.status == 200
+    except aiohttp.ClientError:
+        return False

@@ -4,7 +4,7 @@ import asyncio
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearth_api.kinds.model import VariantStatus
@@ -53,6 +53,7 @@ parts = st.dictionaries(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.fixed_dictionaries({"spec": parts | json_values, "status": parts | json_values}))
 def test_a_broken_resource_never_spoils_another(broken):
     broken = {**broken, "metadata": {"name": "broken", "creationTimestamp": broken["spec"]}}

@@ -1,5 +1,6 @@
 """Structured logs: one JSON object a line on stdout, without anything that looks like a credential."""
 
+import functools
 import logging
 import re
 import sys
@@ -16,6 +17,7 @@ SECRET_TEXT = re.compile(
     r"|(?i:bearer\s+)[A-Za-z0-9._~+/=-]{8,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
 )
+SHORTEST_SECRET = len("bearer 12345678")
 
 EventDict = MutableMapping[str, object]
 
@@ -28,7 +30,9 @@ def redact_text(text: str) -> str:
 def redact_value(value: object) -> object:
     """Redact inside strings, mappings and sequences; other values stay."""
     if isinstance(value, str):
-        return redact_text(value)
+        return value if len(value) < SHORTEST_SECRET else redact_text(value)
+    if value is None or isinstance(value, int | float):
+        return value
     if isinstance(value, Mapping):
         return {key: REDACTED if _is_secret(str(key), item) else redact_value(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
@@ -45,7 +49,12 @@ def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 def _is_secret(key: str, value: object) -> bool:
     # Numbers pass: `prompt_token` style counters are figures, not credentials.
-    return isinstance(value, str | bytes) and bool(value) and SECRET_FIELD.search(key) is not None
+    return isinstance(value, str | bytes) and bool(value) and _is_secret_name(key)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_secret_name(key: str) -> bool:
+    return SECRET_FIELD.search(key) is not None
 
 
 def configure_logging(service: str, *, level: str = "INFO", stream: TextIO | None = None) -> None:

@@ -15,7 +15,6 @@ from hearth_common.tokens import ProjectedToken
 from hearth_gateway.errors import (
     BadRequestError,
     GatewayError,
-    KnowledgeBaseNotFoundError,
     KnowledgeUnavailableError,
     NotFoundError,
 )
@@ -46,13 +45,16 @@ class KnowledgeClient:
         self._session = session
         self._url = url.rstrip("/")
         self._token = token
-        self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(5.0, seconds))
+        connect = min(5.0, seconds)
+        self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=connect)
+        # An original may be large and its reader slow: only silence ends it.
+        self._reading = aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=seconds)
 
     async def search(self, knowledge_base: str, *, request: SearchRequest) -> SearchResponse:
         """POST a search."""
         path = f"/v1/kbs/{quote(knowledge_base, safe='')}/search"
         body = request.model_dump_json(exclude_none=True).encode()
-        async with self._call("POST", path, body=body, missing=_no_base(knowledge_base)) as answer:
+        async with self._call("POST", path, body=body, missing=_not_set_up(knowledge_base)) as answer:
             raw = await answer.read()
         try:
             return SearchResponse.model_validate_json(raw)
@@ -62,7 +64,7 @@ class KnowledgeClient:
     async def status(self, knowledge_base: str) -> KbStatus:
         """GET a knowledge base's status."""
         path = f"/v1/kbs/{quote(knowledge_base, safe='')}/status"
-        async with self._call("GET", path, body=None, missing=_no_base(knowledge_base)) as answer:
+        async with self._call("GET", path, body=None, missing=_not_set_up(knowledge_base)) as answer:
             raw = await answer.read()
         try:
             return KbStatus.model_validate_json(raw)
@@ -90,7 +92,12 @@ class KnowledgeClient:
             if body is not None:
                 headers["Content-Type"] = "application/json"
             async with self._session.request(
-                verb, self._url + path, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
+                verb,
+                self._url + path,
+                data=body,
+                headers=headers,
+                timeout=self._reading if body is None else self._timeout,
+                allow_redirects=False,
             ) as answer:
                 if answer.status >= 300:
                     raise await _shown(answer, missing=missing)
@@ -99,8 +106,9 @@ class KnowledgeClient:
             raise KnowledgeUnavailableError(AWAY, retry_after=5) from error
 
 
-def _no_base(name: str) -> GatewayError:
-    return KnowledgeBaseNotFoundError(name, known=())
+def _not_set_up(name: str) -> GatewayError:
+    # The catalog has it, the service has not: the operator did not get to it yet.
+    return KnowledgeUnavailableError(f"The knowledge base '{name}' is not set up yet.", retry_after=5)
 
 
 async def _shown(answer: aiohttp.ClientResponse, *, missing: GatewayError) -> GatewayError:
