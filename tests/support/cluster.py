@@ -9,7 +9,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ RUN_NOW = "hearth.banjonet.com/run-now"
 @dataclass(frozen=True)
 class Cluster:
     url: str
-    key: str
+    # Left out of representations: a failing test prints its fixtures.
+    key: str = field(repr=False)
     data: Path
-    env: dict[str, str]
+    env: dict[str, str] = field(repr=False)
 
     def kubectl(
         self, *arguments: str, stdin: str | None = None, check: bool = True
@@ -138,5 +139,6 @@ class Cluster:
         try:
             answer = self.request(method, path, body, key=key)
         except urllib.error.HTTPError as refused:
-            return refused.code, json.load(refused)["error"]
+            with refused:
+                return refused.code, json.load(refused)["error"]
         raise AssertionError(f"{method} {path} answered {answer!r}")
