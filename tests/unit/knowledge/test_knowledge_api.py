@@ -8,6 +8,7 @@ import pytest
 
 from hearth_api.wire.documents import ManifestLine
 from hearth_api.wire.knowledge import KbStatus, RunKey, SearchResponse
+from hearth_knowledge.errors import EmbedderUnavailableError
 from support.knowledge import mail, tombstone
 from support.knowledge_fakes import CONFIG, Fixture, knowledge
 
@@ -215,6 +216,21 @@ async def test_bad_input_is_named(tmp_path: Path) -> None:
             found, _, answer = await fixture.call(verb, path, account=account, body=body, headers=headers)
             assert found == status, (verb, path, answer)
             assert part in error(answer)["message"], (verb, path, answer)
+
+
+async def test_status_says_whom_the_queue_waits_for(tmp_path: Path) -> None:
+    async with knowledge(tmp_path) as fixture:
+        await made(fixture)
+        fixture.embedder.down = True
+        await fixture.put("work", [mail("mid:<1@example.org>", "One.")])
+        with pytest.raises(EmbedderUnavailableError):
+            await fixture.index()
+        status = KbStatus.model_validate(await fixture.json("GET", "/v1/kbs/work/status", account=OPERATOR))
+        assert (status.queue.pending, status.queue.last_error) == (1, "embedder_unavailable")
+        fixture.embedder.down = False
+        await fixture.index()
+        status = KbStatus.model_validate(await fixture.json("GET", "/v1/kbs/work/status", account=OPERATOR))
+        assert (status.queue.pending, status.queue.last_error) == (0, None)
 
 
 async def test_a_document_that_cannot_be_indexed_stops_nobody(tmp_path: Path) -> None:

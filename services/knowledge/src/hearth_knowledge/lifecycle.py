@@ -1,11 +1,12 @@
 """Making, changing, describing and deleting knowledge bases."""
 
 import base64
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 import structlog
 
-from hearth_api.wire.knowledge import Consistency, KbConfig, KbStatus, RunKey, SourceStatus
+from hearth_api.wire.knowledge import Consistency, KbConfig, KbStatus, QueueStatus, RunKey, SourceStatus
 from hearth_knowledge.errors import InvalidRequestError, NotFoundError, StoreUnavailableError
 from hearth_knowledge.index import ledger
 from hearth_knowledge.index.indexer import Indexer
@@ -31,6 +32,7 @@ class Lifecycle:
         indexer: Indexer,
         blobs: BlobStore,
         stores: Stores,
+        waiting: Mapping[str, str],
     ) -> None:
         self._database = database
         self._registry = registry
@@ -38,6 +40,7 @@ class Lifecycle:
         self._indexer = indexer
         self._blobs = blobs
         self._stores = stores
+        self._waiting = waiting
 
     def configure(self, kb: str, config: KbConfig) -> KbStatus:
         """Make or change a knowledge base. Where it needs another index, that is built beside the present one."""
@@ -66,7 +69,7 @@ class Lifecycle:
             chunks=expected,
             embedding=opened.active.config.embedding,
             sources=sources,
-            queue=self._queue.status(kb),
+            queue=self._describe_queue(kb),
             consistency=Consistency(consistent=found == expected, expected_chunks=expected, indexed_chunks=found),
         )
 
@@ -88,6 +91,13 @@ class Lifecycle:
             self._blobs.remove_all(kb)
             self._registry.remove(kb)
         log.info("knowledge base is deleted", kb=kb)
+
+    def _describe_queue(self, kb: str) -> QueueStatus:
+        """Return what waits. Where nothing failed by itself but a neighbour is down, its error's code says so."""
+        status = self._queue.status(kb)
+        if status.last_error is None and status.pending:
+            return status.model_copy(update={"last_error": self._waiting.get(kb)})
+        return status
 
     def _count_rows(self, opened: OpenKb) -> int:
         try:

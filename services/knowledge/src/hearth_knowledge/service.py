@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import structlog
@@ -26,6 +27,9 @@ from hearth_knowledge.storage.documents import DocumentStore
 from hearth_knowledge.storage.originals import OriginalStore
 from hearth_knowledge.storage.queue import JobQueue
 from hearth_knowledge.storage.registry import Registry
+
+THREADS = 32
+"""Blocking calls at a time. Slow uploads hold a thread each and must not keep searches and probes waiting."""
 
 log = structlog.get_logger()
 
@@ -57,6 +61,7 @@ class Service:
         self.blobs = BlobStore(settings.data / "kbs")
         self.guard = Guard(ports.authenticator, namespace=settings.namespace)
         self.stores = Stores(ports.connect_store, embedded_uri=settings.milvus_uri)
+        waiting: dict[str, str] = {}
         self.queue = JobQueue(self.database, now=ports.now)
         self.registry = Registry(self.database, keyring=self.keyring, random=ports.random, now=ports.now)
         self.documents = DocumentStore(
@@ -90,6 +95,7 @@ class Service:
             indexer=self.indexer,
             blobs=self.blobs,
             stores=self.stores,
+            waiting=waiting,
         )
         self.worker = Worker(
             database=self.database,
@@ -98,6 +104,7 @@ class Service:
             indexer=self.indexer,
             stores=self.stores,
             metrics=self.metrics,
+            waiting=waiting,
         )
         self.searcher = Searcher(
             self.database,
@@ -111,9 +118,11 @@ class Service:
             now=ports.now,
         )
         self._task: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="knowledge")
 
     async def start(self) -> None:
         """Wrap old keys anew and start indexing."""
+        asyncio.get_running_loop().set_default_executor(self._threads)
         try:
             wrapped = await asyncio.to_thread(self.registry.rewrap_all)
             log.info("started", keys_wrapped_anew=wrapped)
@@ -128,8 +137,13 @@ class Service:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        await asyncio.to_thread(self.stores.embedded.close)
-        self.database.close()
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        # A cancelled task leaves its blocking call running; let that end before the database goes.
+        with self.indexer.exclusive:
+            self.stores.embedded.close()
+            self.database.close()
 
     def check_ready(self) -> None:
         """Raise when a request could not be served: no key, no data folder, no vector store."""

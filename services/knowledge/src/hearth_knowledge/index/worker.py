@@ -35,6 +35,7 @@ class Worker:
         indexer: Indexer,
         stores: Stores,
         metrics: Metrics,
+        waiting: dict[str, str],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -44,6 +45,7 @@ class Worker:
         self._stores = stores
         self._metrics = metrics
         self._monotonic = monotonic
+        self._waiting = waiting
         self._repaired: dict[str, float] = {}
         self._dirty: set[str] = set()
         self.wake = asyncio.Event()
@@ -80,7 +82,9 @@ class Worker:
         for kb in await asyncio.to_thread(self._registry.list_names):
             try:
                 worked |= await self._run_kb(kb)
+                self._waiting.pop(kb, None)
             except UnavailableError as error:
+                self._waiting[kb] = error.code
                 unavailable = error
             except KnowledgeError as error:
                 log.warning("knowledge base is not indexed", kb=kb, code=error.code, detail=str(error))
