@@ -94,8 +94,6 @@ def _open_session(path: Path, *, threads: int) -> Any:
     options.inter_op_num_threads = 1
     # Waiting threads sleep: this process shares its machine with the models that spin.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # The arena never gives memory back: one long batch would stay with the process.
-    options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
