@@ -105,7 +105,7 @@ def _open_source(spec: RunSpec) -> tuple[ParseContext, Source]:
     if spec.type not in _PARSED:
         raise SourceError(f"sources of type {spec.type} come with a later release")
     root = Path(spec.path)
-    if ".." in root.parts or root.is_symlink():
+    if ".." in root.parts or root.resolve() != root.absolute():
         raise SourceError(f"{root} leads elsewhere: neither '..' nor a symbolic link is followed")
     context = build_context(spec.source, kind=spec.type, trust=spec.trust, limits=spec.limits, at_source=spec.at_source)
     source = build_source(

@@ -9,7 +9,8 @@ import resource
 import sys
 from typing import IO
 
-_MEMORY_BYTES = 3 << 30
+# Below the pod's limit of 1 GiB: beyond that the kernel would end every process of the pod, not only this one.
+_MEMORY_BYTES = 768 << 20
 
 
 def _limit_memory() -> None:
