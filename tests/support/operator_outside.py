@@ -207,11 +207,11 @@ async def serve_fake(fake: FakeOutside) -> AsyncIterator[Outside]:
 
 
 async def finish_job(
-    kube: Any, job: str, *, namespace: str, report: dict[str, Any] | None, failed: bool = False
+    kube: Any, job: str, *, namespace: str, report: dict[str, Any] | None, failed: bool = False, seconds: float = 30
 ) -> None:
     """Play kubelet: end a Job's pod with a termination message."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    deadline = asyncio.get_running_loop().time() + 30
+    deadline = asyncio.get_running_loop().time() + seconds
     while True:
         pods = await kube.list_all("Pod", labels={"batch.kubernetes.io/job-name": job})
         open_pods = [p for p in pods if p["status"].get("phase") in {"Pending", "Running"}]

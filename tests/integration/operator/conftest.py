@@ -15,6 +15,7 @@ import yaml
 from hearth_hack.controlplane import ControlPlane, free_ports
 from hearth_operator.clients.kubernetes import KubernetesClient, connect
 from hearth_operator.handlers.run import run_operator
+from hearth_operator.rbac import role_rules
 from hearth_operator.settings import Intervals, Settings
 from support.operator_outside import FakeOutside, serve_fake
 
@@ -55,6 +56,33 @@ def kubectl(kubeconfig: Path, *args: str) -> str:
     return done.stdout
 
 
+def operator_kubeconfig(plane: ControlPlane, namespace: str, folder: Path) -> Path:
+    """Return a kubeconfig of an account that has exactly the rights that the operator declares."""
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "hearth-operator", "namespace": namespace},
+        "rules": role_rules(),
+    }
+    file = folder / "role.yaml"
+    file.write_text(yaml.safe_dump(role))
+    for command in (
+        ("create", "serviceaccount", "hearth-operator"),
+        ("apply", "-f", str(file)),
+        (
+            *("create", "rolebinding", "hearth-operator", "--role=hearth-operator"),
+            f"--serviceaccount={namespace}:hearth-operator",
+        ),
+    ):
+        kubectl(plane.kubeconfig, "-n", namespace, *command)
+    token = kubectl(plane.kubeconfig, "-n", namespace, "create", "token", "hearth-operator").strip()
+    config = yaml.safe_load(plane.kubeconfig.read_text())
+    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
+    path = folder / "operator.kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
 @dataclass
 class Stage:
     """One test's namespace, its operator and what is outside."""
@@ -65,6 +93,7 @@ class Stage:
     fake: FakeOutside
     settings: Settings
     outside: Any
+    operator_config: Path
     _tasks: list[tuple[asyncio.Event, asyncio.Task[None]]] = field(default_factory=list)
 
     async def start(self, *, settings: Settings | None = None) -> None:
@@ -73,7 +102,7 @@ class Stage:
         task = asyncio.create_task(
             run_operator(
                 settings or self.settings,
-                kubeconfig=str(self.plane.kubeconfig),
+                kubeconfig=str(self.operator_config),
                 outside=self.outside,
                 stop=stop,
                 ready=ready,
@@ -146,12 +175,13 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+async def stage(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Stage]:
     """A fresh namespace, with the claim that the chart makes, and the fake outside."""
-    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))
     monkeypatch.setenv("LOGNAME", os.environ.get("LOGNAME", "hearth-operator"))
     namespace = f"t-{uuid.uuid4().hex[:8]}"
     kubectl(plane.kubeconfig, "create", "namespace", namespace)
+    config = operator_kubeconfig(plane, namespace, tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(config))
     kube, api = await connect(namespace=namespace, kubeconfig=str(plane.kubeconfig))
     settings = Settings(
         namespace=namespace,
@@ -162,7 +192,15 @@ async def stage(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     )
     fake = FakeOutside()
     async with serve_fake(fake) as outside:
-        stage = Stage(plane=plane, namespace=namespace, kube=kube, fake=fake, settings=settings, outside=outside)
+        stage = Stage(
+            plane=plane,
+            namespace=namespace,
+            kube=kube,
+            fake=fake,
+            settings=settings,
+            outside=outside,
+            operator_config=config,
+        )
         stage.apply(
             {
                 "apiVersion": "v1",
@@ -177,4 +215,5 @@ async def stage(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
             with contextlib.suppress(TimeoutError):
                 await stage.stop()
             await api.close()
+            await asyncio.sleep(0.3)  # aiohttp closes TLS connections in the loop's next turns
             kubectl(plane.kubeconfig, "delete", "namespace", namespace, "--wait=false")

@@ -34,6 +34,7 @@ from hearth_operator.settings import Settings
 log = structlog.get_logger(__name__)
 _WORKERS = 6
 _WAIT_FOR_KINDS_SECONDS = 3.0
+_CLOSING_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,8 @@ async def run_operator(
     ready = ready or asyncio.Event()
     kube, api = await connect(namespace=settings.namespace, kubeconfig=kubeconfig)
     async with contextlib.AsyncExitStack() as stack:
+        # Runs last: aiohttp closes TLS connections only in later turns of the loop.
+        stack.push_async_callback(asyncio.sleep, _CLOSING_SECONDS)
         stack.push_async_callback(api.close)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         metrics = Metrics()
@@ -117,17 +120,19 @@ class KopfThread:
         self._ready.set()
 
     def _run(self, started: threading.Event) -> None:
-        asyncio.run(
-            kopf.operator(
-                registry=self._registry,
-                settings=kopf_settings(),
-                namespaces=[self._namespace],
-                clusterwide=False,
-                standalone=True,
-                stop_flag=self._stop,
-                ready_flag=started,
-            )
+        asyncio.run(self._watch(started))
+
+    async def _watch(self, started: threading.Event) -> None:
+        await kopf.operator(
+            registry=self._registry,
+            settings=kopf_settings(),
+            namespaces=[self._namespace],
+            clusterwide=False,
+            standalone=True,
+            stop_flag=self._stop,
+            ready_flag=started,
         )
+        await asyncio.sleep(_CLOSING_SECONDS)
 
 
 async def _until_stopped(work: Coroutine[Any, Any, None], watching: KopfThread, *, stop: asyncio.Event) -> None:

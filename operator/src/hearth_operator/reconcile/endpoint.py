@@ -1,14 +1,12 @@
 """One Ray endpoint: its heartbeat, and the only writer of its Serve document."""
 
-import asyncio
-
 import structlog
 
 from hearth_api.kinds import InferenceNode
 from hearth_operator import names
 from hearth_operator.clients.http import HttpStatusError
 from hearth_operator.clients.ray import RayApi
-from hearth_operator.errors import InvalidSpecError, UnreachableError
+from hearth_operator.errors import InvalidSpecError, OperatorError, UnreachableError
 from hearth_operator.facts import EndpointFacts, Reach
 from hearth_operator.plan.aliases import taken_by
 from hearth_operator.plan.capacity import Placement, place
@@ -56,27 +54,25 @@ async def _beat(ctx: Context, ray: RayApi, state: EndpointState) -> None:
     try:
         alive = any(r.alive for r in known.raylets)  # a head answers before its raylet has registered
         if not known.reachable or not alive or ctx.clock() - state.raylets_at >= intervals.nodes:
-            # Both at once and first: a node that comes back may be another Ray with other raylets.
-            version, raylets = await asyncio.wait_for(
-                asyncio.gather(ray.version(), ray.nodes()), timeout=intervals.heartbeat_timeout * 2
-            )
+            # First: a node that comes back may be another Ray with other raylets.
+            version, raylets = await ray.version(), await ray.nodes()
             state.raylets_at = ctx.clock()
         else:
             version, raylets = known.version, known.raylets
         apps = await ray.applications(timeout=intervals.heartbeat_timeout)
-    except (UnreachableError, HttpStatusError, TimeoutError) as error:
+    except (UnreachableError, HttpStatusError) as error:
         _miss(state, error)
         return
     state.misses = 0
     state.facts = EndpointFacts(reach=Reach.REACHABLE, version=version, raylets=raylets, apps=apps)
 
 
-def _miss(state: EndpointState, error: Exception) -> None:
+def _miss(state: EndpointState, error: OperatorError) -> None:
     state.misses += 1
-    refused = isinstance(error, UnreachableError) and error.reason == "RayTokenRefused"
+    refused = error.reason == "RayTokenRefused"
     if not refused and state.facts.reachable and state.misses < _MISSES:
         return
-    message = error.message if isinstance(error, UnreachableError) else "no answer in time"
+    message = error.message
     # Whatever ran there, nothing is known of it now; a Ray that comes back is asked for everything anew.
     state.facts = EndpointFacts(reach=Reach.REFUSED if refused else Reach.OFFLINE, message=message)
     state.dirty = True

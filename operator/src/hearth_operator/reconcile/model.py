@@ -9,7 +9,7 @@ from hearth_api.kinds.model import Variant, VariantState
 from hearth_api.reasons import Reason
 from hearth_operator import names
 from hearth_operator.errors import ConflictError, InvalidSpecError
-from hearth_operator.facts import EndpointFacts, RayApp
+from hearth_operator.facts import EndpointFacts, RayApp, Reach
 from hearth_operator.plan.aliases import taken_by
 from hearth_operator.plan.capacity import Placement
 from hearth_operator.plan.difference import covers
@@ -36,6 +36,8 @@ async def reconcile_model(ctx: Context, raw: dict[str, Any], model: ModelDeploym
     fleet = await observe_fleet(ctx)
     placed = placements(ctx, fleet)
     facts = [await _observe(ctx, model, v, fleet, placed) for v in model.spec.variants]
+    if model.status.conditions and any(f.node is not None and f.reach is Reach.NOT_OBSERVED for f in facts):
+        return ctx.settings.intervals.loading  # just started: what is known is better than "not observed"
     refused = _refusal(fleet, model)
     status = model_status(model, facts=facts, refused=refused, now=ctx.now())
     _note_progress(ctx, model, facts, {e.name: e.state for e in status.variants})

@@ -42,6 +42,8 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
         await ensure_node_secrets(ctx, node)
         await apply_objects(ctx, build_node(node, settings=ctx.settings).all(), of=f"{names.NODE} {name}")
     facts = await _observe(ctx, node, urls)
+    if node.status.conditions and facts.reach is Reach.NOT_OBSERVED:
+        return ctx.settings.intervals.loading  # just started: what is known is better than "not observed"
     pod = PodFacts()
     if node.spec.managed is not None and not facts.reachable:
         pod = pod_facts(await ctx.kube.list_all("Pod", labels={names.LABEL_KIND: names.NODE, names.LABEL_NAME: name}))

@@ -1,6 +1,5 @@
 """Observe, plan and apply child objects."""
 
-import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,8 +15,8 @@ async def apply_objects(ctx: Context, wanted: Iterable[dict[str, Any]], *, of: s
     """Bring child objects to what is wanted; return the plan's sentences (empty: nothing had to be done)."""
     manifests = tuple(wanted)
     keys = [key_of(m) for m in manifests]
-    found = await asyncio.gather(*(ctx.kube.get(kind, name) for kind, name in keys))
-    actions = plan_objects(manifests, dict(zip(keys, found, strict=True)))
+    live = {(kind, name): await ctx.kube.get(kind, name) for kind, name in keys}
+    actions = plan_objects(manifests, live)
     for action in actions:
         await ctx.kube.apply(action.manifest)
     if actions:
