@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearth_knowledge import crypto
@@ -19,6 +19,7 @@ def opened(sealed: bytes, place: str, *, cut: int = 7000) -> bytes:
     return b"".join(crypto.unseal_stream(KEY, pieces, place=place))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary(max_size=200))
 def test_a_sealed_value_opens_at_its_place(plain: bytes) -> None:
     sealed = crypto.seal(KEY, plain, place="kb|a", random=os.urandom)

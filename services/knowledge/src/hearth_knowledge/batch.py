@@ -1,7 +1,7 @@
-"""Reading `documents:batch`: NDJSON in, one verdict per line. Pure but for the stream it reads."""
+"""`documents:batch`: NDJSON in, one verdict per line, NDJSON out. Pure but for the stream it reads."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from pydantic import ValidationError
 
@@ -65,3 +65,8 @@ def describe(error: ValidationError) -> str:
     """Name the first field that is wrong and why, without its value."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return f"{'.'.join(str(part) for part in first['loc']) or 'line'}: {first['msg']}"
+
+
+def encode_lines(lines: Iterable[BatchResult]) -> bytes:
+    """Return answers as NDJSON."""
+    return b"".join(line.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n" for line in lines)

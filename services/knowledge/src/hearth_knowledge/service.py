@@ -22,6 +22,7 @@ from hearth_knowledge.ports import Authenticator, Embedder, VectorStore
 from hearth_knowledge.search import Searcher
 from hearth_knowledge.settings import Settings
 from hearth_knowledge.storage.blobs import BlobStore
+from hearth_knowledge.storage.cursors import CursorStore
 from hearth_knowledge.storage.database import Database
 from hearth_knowledge.storage.documents import DocumentStore
 from hearth_knowledge.storage.originals import OriginalStore
@@ -72,6 +73,7 @@ class Service:
             random=ports.random,
             now=ports.now,
         )
+        self.cursors = CursorStore(self.database, registry=self.registry, random=ports.random)
         self.originals = OriginalStore(
             self.database,
             blobs=self.blobs,

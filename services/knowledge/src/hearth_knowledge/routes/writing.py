@@ -8,10 +8,9 @@ from fastapi.responses import StreamingResponse
 
 from hearth_api.wire.knowledge import Cursor, RunKey
 from hearth_knowledge.authorization import Action
-from hearth_knowledge.batch import parse_lines, read_lines
+from hearth_knowledge.batch import encode_lines, parse_lines, read_lines
 from hearth_knowledge.errors import InvalidRequestError, TooLargeError
 from hearth_knowledge.routes.access import demand, demand_source, service_of
-from hearth_knowledge.storage.documents import encode_lines
 from hearth_knowledge.storage.names import check_document, check_name
 
 NDJSON = "application/x-ndjson"
@@ -42,7 +41,7 @@ async def get_manifest(request: Request, kb: str, source: str) -> StreamingRespo
 async def get_cursor(request: Request, kb: str, source: str) -> Cursor:
     """Return a source's cursor."""
     await demand(request, Action.INGEST, source=source)
-    value = await asyncio.to_thread(service_of(request).documents.read_cursor, check_name("kb", kb), source)
+    value = await asyncio.to_thread(service_of(request).cursors.read, check_name("kb", kb), source)
     return Cursor(value=value)
 
 
@@ -50,9 +49,9 @@ async def get_cursor(request: Request, kb: str, source: str) -> Cursor:
 async def put_cursor(request: Request, kb: str, source: str, cursor: Cursor) -> Cursor:
     """Move a cursor if it is where the caller believes; 409 otherwise."""
     await demand(request, Action.INGEST, source=source)
-    documents = service_of(request).documents
+    cursors = service_of(request).cursors
     check_name("kb", kb)
-    await asyncio.to_thread(lambda: documents.swap_cursor(kb, source, value=cursor.value, previous=cursor.previous))
+    await asyncio.to_thread(lambda: cursors.swap(kb, source, value=cursor.value, previous=cursor.previous))
     return Cursor(value=cursor.value)
 
 

@@ -5,7 +5,7 @@ A version has a valid time (when its content was true at the source, as far as t
 we saw it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from hearth_api.wire.documents import BatchResult, ManifestLine, NormalDocument, Tombstone
 from hearth_knowledge import crypto
-from hearth_knowledge.errors import ConflictError, ForbiddenError, NotFoundError
+from hearth_knowledge.errors import ForbiddenError, NotFoundError
 from hearth_knowledge.storage import names, schema
 from hearth_knowledge.storage.blobs import BlobStore
 from hearth_knowledge.storage.database import Database
@@ -92,10 +92,7 @@ class DocumentStore:
                 _update(connection, opened.name, document.id, values=facts)
             return BatchResult(id=document.id, version=row.version, state="unchanged")
         version = row.version + 1 if row is not None else 1
-        place = names.body(opened.name, document.id, version)
-        plain = document.model_dump_json(by_alias=True).encode()
-        sealed = crypto.seal_stream(key, [plain], place=place, random=self._random)
-        self._blobs.write(opened.name, document.id, f"{version}.body", pieces=sealed)
+        self._write_body(opened, document, version, key=key)
         facts |= {"content_mac": content, "version": version, "deleted": False, "written": self._now()}
         if row is None:
             wrapped = crypto.seal(
@@ -120,6 +117,13 @@ class DocumentStore:
         appeared = row is None or row.deleted
         self._enqueue(connection, opened.name, document.id, replies=appeared)
         return BatchResult(id=document.id, version=version, changed=True, state="added" if appeared else "updated")
+
+    def _write_body(self, opened: OpenKb, document: NormalDocument, version: int, *, key: bytes) -> None:
+        # Before the row: a crash between leaves a file that nobody names and the next attempt replaces.
+        place = names.body(opened.name, document.id, version)
+        plain = document.model_dump_json(by_alias=True).encode()
+        sealed = crypto.seal_stream(key, [plain], place=place, random=self._random)
+        self._blobs.write(opened.name, document.id, f"{version}.body", pieces=sealed)
 
     def _bury(self, connection: Connection, opened: OpenKb, line: Tombstone, *, source: str) -> BatchResult:
         row = _find(connection, opened.name, line.id)
@@ -254,35 +258,6 @@ class DocumentStore:
         plain = b"".join(crypto.unseal_stream(key, sealed, place=names.body(opened.name, document, version)))
         return NormalDocument.model_validate_json(plain)
 
-    def read_cursor(self, kb: str, source: str) -> str | None:
-        """Return a source's cursor."""
-        opened = self._registry.open(kb)
-        with self._database.read() as connection:
-            return self._cursor(connection, opened, source)
-
-    def swap_cursor(self, kb: str, source: str, *, value: str | None, previous: str | None) -> None:
-        """Set a cursor if it still is `previous`. ConflictError otherwise."""
-        table = schema.cursors
-        with self._database.write() as connection:
-            opened = self._registry.open(kb, connection=connection)
-            if self._cursor(connection, opened, source) != previous:
-                raise ConflictError("the cursor was moved by another run")
-            connection.execute(table.delete().where(table.c.kb == kb, table.c.source == source))
-            if value is not None:
-                sealed = crypto.seal(
-                    opened.keys.meta, value.encode(), place=names.cursor(kb, source), random=self._random
-                )
-                connection.execute(table.insert().values(kb=kb, source=source, value=sealed))
-
-    def _cursor(self, connection: Connection, opened: OpenKb, source: str) -> str | None:
-        table = schema.cursors
-        sealed = connection.execute(
-            sa.select(table.c.value).where(table.c.kb == opened.name, table.c.source == source)
-        ).scalar()
-        if sealed is None:
-            return None
-        return crypto.unseal(opened.keys.meta, sealed, place=names.cursor(opened.name, source)).decode()
-
     def check_owner(self, kb: str, document: str, *, source: str, account: str) -> None:
         """Raise ForbiddenError unless the document is of the source; NotFoundError where there is none."""
         if self.find(self._registry.open(kb), document).source != source:
@@ -320,8 +295,3 @@ def _to_version(row: Row) -> VersionRow:
         valid_to=row.valid_to,
         parent=row.parent,
     )
-
-
-def encode_lines(lines: Iterable[BatchResult]) -> bytes:
-    """Return answers as NDJSON."""
-    return b"".join(line.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n" for line in lines)
