@@ -9,7 +9,7 @@ from hearth_common.errors import KubeUnreachableError, TokenRefusedError
 from hearth_common.review import Identity
 from hearth_gateway.app import route_label
 from hearth_gateway.routes.hot import ROUTES
-from support.gateway import FakeKnowledge, Harness, hit, key_record
+from support.gateway import FakeKnowledge, Harness, MemoryCatalog, catalog, deployment, hit, key_record, variant
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
 
@@ -104,6 +104,12 @@ async def test_status_tells_models_nodes_and_sources():
     assert status["knowledge_bases"] == [
         {"name": "work", "documents": 3, "chunks": 4, "queue": {"pending": 1, "failed": 0}, "consistent": False}
     ]
+
+
+async def test_a_variant_without_a_node_makes_no_node():
+    pending = deployment(variants=[variant(node=None, url=None, state="Pending")])
+    status = (await Harness(source=MemoryCatalog(catalog(pending))).get("/v1/status")).json()
+    assert status["nodes"] == []
 
 
 async def test_metrics_hold_figures_and_nobodys_id():

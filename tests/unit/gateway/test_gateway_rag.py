@@ -58,6 +58,23 @@ class TestCite:
         found = cite("The pump arrives on 14 October.", passages=passages(PUMP, same), question="pump?")
         assert all(item.spans for item in found)
 
+    def test_a_quote_is_a_whole_sentence_although_mail_is_wrapped(self):
+        wrapped = "Dear all,\n\nThe fee for our booth at the fair is EUR 2,450 including a\ntable and one parking permit.\nAnna"
+        (found,) = cite("The fee is EUR 2,450.", passages=passages(wrapped), question="What is the fee?")
+        assert (
+            found.quote == "The fee for our booth at the fair is EUR 2,450 including a\ntable and one parking permit."
+        )
+
+    def test_a_quote_tells_what_the_answer_added_to_the_question(self):
+        text = "Event: Layout review of revision D\nPlace: Room Kingfisher, second floor\nBring your laptop."
+        answer = "The layout review of revision D is on the second floor, in room Kingfisher."
+        (found,) = cite(answer, passages=passages(text), question="In which room is the layout review of revision D?")
+        assert found.quote == "Place: Room Kingfisher, second floor"
+
+    def test_a_greeting_is_not_quoted(self):
+        (found,) = cite("x", passages=passages("Dear Anna,\nThe enclosures move to calendar week 42."), question="y?")
+        assert found.quote == "The enclosures move to calendar week 42."
+
     def test_an_empty_answer_has_annotations_at_its_beginning(self):
         found = cite("", passages=passages(PUMP), question="pump?")
         assert annotations(found, answer="", base="")[0]["url_citation"]["end_index"] == 0
@@ -193,8 +210,9 @@ class TestText:
         }  # fmt: skip
 
     def test_sentences_cover_the_text(self):
-        text = "  One. Two?\nThree \n\n"
-        assert [text[start:end] for start, end in sentences(text)] == ["One.", "Two?", "Three"]
+        text = "  One. Two?\nThree \n\n- four\n- five\n1. six"
+        found = [text[start:end] for start, end in sentences(text)]
+        assert found == ["One.", "Two?", "Three", "- four", "- five", "1. six"]
 
 
 class TestTap:

@@ -14,6 +14,7 @@ NEARLY_AS_GOOD = 0.9
 PER_SENTENCE = 2
 QUOTE_CHARS = 300
 NUMBER_WEIGHT = 3.0
+ADDED_WEIGHT = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +58,25 @@ def cite(answer: str, *, passages: Sequence[Passage], question: str) -> tuple[Ci
     return tuple(
         Citation(
             passage=passage,
-            quote=best_quote(passage, wanted=words.get(index) or about),
+            quote=best_quote(passage, wanted=words.get(index) or about, asked=about),
             spans=tuple(spans.get(index, ())),
         )
         for index, passage in enumerate(passages)
     )
 
 
-def best_quote(passage: Passage, *, wanted: frozenset[str]) -> str:
-    """Return the sentence of the passage that shares most with `wanted`: a slice, so it stands there verbatim."""
+def best_quote(passage: Passage, *, wanted: frozenset[str], asked: frozenset[str]) -> str:
+    """Return the sentence of the passage that shares most with `wanted`: a slice, so it stands there verbatim.
+
+    What the question asked already counts less than what the answer added: that is the fact worth quoting.
+    """
     text = passage.text
     best, quote = -1.0, ""
     for start, end in sentences(text):
         found = terms(text[start:end])
-        score = sum(_weight(term) for term in found & wanted) / (4 + len(found)) ** 0.5
+        shared = sum(_weight(term) * (1.0 if term in asked else ADDED_WEIGHT) for term in found & wanted)
+        # Where nothing is shared a full sentence is still better than a greeting.
+        score = shared / (4 + len(found)) ** 0.5 + min(len(found), 6) / 1000
         if score > best:
             best, quote = score, text[start : min(end, start + QUOTE_CHARS)].rstrip()
     return quote

@@ -5,7 +5,14 @@ import re
 from collections.abc import Iterator
 
 WORD = re.compile(r"[^\W_]+(?:[.,:/'’-][^\W_]+)*")
-BREAK = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|\n+")
+# A sentence ends at its punctuation (not after "1." or "14."), at an empty line, before a list item, and after a short
+# line. The end of a long line is none: mail is wrapped by hand, and half a sentence is no quote.
+BREAK = re.compile(
+    r"(?<=[.!?…])(?<!\b\d\.)(?<!\b\d\d\.)[\"'”’)\]]*\s+"
+    r"|\n[^\S\n]*\n\s*"
+    r"|\n(?=[^\S\n]*(?:[-*•#>|]|\d+[.)]\s))"
+    r"|(?<![^\n]{40})\n"
+)
 STOPWORDS = frozenset(
     """a about above after again all also am an and any are as at be because been before being below between both but by
     can could did do does doing down during each few for from further had has have having he her here hers him his how i

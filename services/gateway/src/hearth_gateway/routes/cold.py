@@ -213,6 +213,8 @@ async def get_status(state: Parts, caller: Known) -> JSONResponse:
     nodes: dict[str, dict[str, Any]] = {}
     for model in state.catalog.models.values():
         for variant in model.variants:
+            if not variant.node:
+                continue  # not placed yet
             node = nodes.setdefault(variant.node, {"name": variant.node, "available": 0, "models": []})
             node["models"].append(f"{model.name}.{variant.name}")
             node["available"] += int(variant.usable)
