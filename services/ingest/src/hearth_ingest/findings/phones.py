@@ -13,6 +13,10 @@ _CONTEXT = re.compile(
     r"[\w .:()/-]{0,20}|[☎📞📱]\s*)$"
 )
 _NORTH_AMERICA = re.compile(r"(?:\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}$", re.ASCII)
+_FRENCH_PAIRS = re.compile(r"0[1-9](?:[ .]\d\d){4}$", re.ASCII)
+# Mobile ranges are told from part numbers by their prefix: "0171 1234567", "07700 900123". Others need a word before.
+_MOBILE = re.compile(r"0(?:1[5-7]\d|7\d{3})[ /-]\d{3,8}(?:[ -]\d{2,4}){0,2}$", re.ASCII)
+_MOBILE_REGIONS = ("DE", "GB")
 _CONTEXT_CHARS = 40
 
 
@@ -30,19 +34,31 @@ def _score(found: str, before: str) -> float:
     if not 7 <= digits <= 15:
         return 0.0
     if found.startswith("+"):
-        return 0.99 if _is_valid(found, None) else 0.0
+        return _graded(found, None, valid=0.99, possible=0.8)
     if found.startswith("00"):
-        return 0.9 if _is_valid("+" + found[2:], None) else 0.0
-    if _NORTH_AMERICA.match(found) and _is_valid(found, "US"):
-        return 0.85
-    if _CONTEXT.search(before) and any(_is_valid(found, region) for region in _REGIONS):
-        return 0.75
+        return _graded("+" + found[2:], None, valid=0.9, possible=0.7)
+    if _NORTH_AMERICA.match(found):
+        return _graded(found, "US", valid=0.85, possible=0.7)
+    if _FRENCH_PAIRS.match(found):
+        return _graded(found, "FR", valid=0.8, possible=0.7)
+    if _CONTEXT.search(before):
+        return max(_graded(found, region, valid=0.75, possible=0.6) for region in _REGIONS)
+    if _MOBILE.match(found):
+        return max(_graded(found, region, valid=0.7, possible=0.6) for region in _MOBILE_REGIONS)
     return 0.0
 
 
 @lru_cache(maxsize=8192)
-def _is_valid(text: str, region: str | None) -> bool:
+def _graded(text: str, region: str | None, *, valid: float, possible: float) -> float:
+    """Return the score for a number of the plan, or for one that only has its shape.
+
+    Ranges kept for fiction and numbers newer than the library's plan are possible but not valid; leaving them
+    readable would be worse than masking one number too many.
+    """
     try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(text.replace("(0)", ""), region))
+        number = phonenumbers.parse(text.replace("(0)", ""), region)
     except phonenumbers.NumberParseException:
-        return False
+        return 0.0
+    if phonenumbers.is_valid_number(number):
+        return valid
+    return possible if phonenumbers.is_possible_number(number) else 0.0
