@@ -36,6 +36,7 @@ def _run() -> int:
     os.environ.setdefault("LOGNAME", "hearth-operator")
     configure_logging("hearth-operator", level=os.environ.get("HEARTH_LOG_LEVEL", "INFO"))
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)  # signals are ours
     try:
         settings = from_environment(os.environ)
     except SettingsError as error:

@@ -22,7 +22,7 @@ class Intervals:
     resync: float = 60.0
     heartbeat: float = 4.0
     heartbeat_timeout: float = 4.0
-    nodes: float = 20.0
+    nodes: float = 8.0
     loading: float = 2.0
     probe: float = 30.0
     catalog: float = 10.0

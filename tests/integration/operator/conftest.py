@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from hearth_hack.controlplane import ControlPlane, free_ports
 from hearth_operator.clients.kubernetes import KubernetesClient, connect
 from hearth_operator.handlers.run import run_operator

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from integration.operator.test_operator_quickstart import REPORT, QUICKSTART, active_job, bring_up, versions
+from integration.operator.test_operator_quickstart import QUICKSTART, REPORT, active_job, bring_up, versions
 from support.operator_outside import finish_job
 
 

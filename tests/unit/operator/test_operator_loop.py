@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
+
+from hearth_api.conditions import find_condition
 from hearth_operator import names
 from hearth_operator.clients.certificates import issue
 from hearth_operator.errors import (
@@ -31,8 +33,6 @@ from hearth_operator.reconcile.node import pod_facts
 from hearth_operator.reconcile.queue import Key, KeyedQueue
 from hearth_operator.reconcile.world import EndpointState, World
 from hearth_operator.settings import Settings, SettingsError, from_environment
-
-from hearth_api.conditions import find_condition
 
 NOW = datetime(2026, 10, 5, 9, 0, tzinfo=UTC)
 SETTINGS = Settings(namespace="n", control_image="c", serve_image="s")

@@ -4,6 +4,9 @@ import json
 from typing import Any
 
 import pytest
+
+from hearth_api.wire.ingest import RunSpec
+from hearth_api.wire.keys import ApiKeyRecord, Scope
 from hearth_operator.manifests.gateway_access import build_gateway_access
 from hearth_operator.manifests.node import build_node
 from hearth_operator.manifests.secrets import build_secret, has_admin, key_entry, secret_text
@@ -11,16 +14,13 @@ from hearth_operator.manifests.source import NEVER, build_run, build_source
 from hearth_operator.settings import Settings
 from support.operator_gen import managed_node, source
 
-from hearth_api.wire.ingest import RunSpec
-from hearth_api.wire.keys import ApiKeyRecord, Scope
-
 SETTINGS = Settings(namespace="hearth", control_image="control:1", serve_image="serve:1")
 
 
 def pods(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for m in manifests:
-        spec = m["spec"] if "spec" in m else {}
+        spec = m.get("spec", {})
         if m["kind"] == "Deployment":
             found.append(spec["template"]["spec"])
         if m["kind"] == "CronJob":

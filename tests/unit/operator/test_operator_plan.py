@@ -4,6 +4,11 @@ import copy
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hearth_api.reasons import Reason
+from hearth_api.wire.serve import ServeArgs, ServeTunables
 from hearth_operator.errors import InvalidSpecError
 from hearth_operator.facts import RayApp
 from hearth_operator.manifests.node import build_node
@@ -16,12 +21,7 @@ from hearth_operator.plan.keys import may_make_kek
 from hearth_operator.plan.runs import next_run
 from hearth_operator.plan.serve_document import build_application, plan_put
 from hearth_operator.settings import Settings
-from hypothesis import given
-from hypothesis import strategies as st
 from support.operator_gen import external_node, managed_node, model, source, variant
-
-from hearth_api.reasons import Reason
-from hearth_api.wire.serve import ServeArgs, ServeTunables
 
 SETTINGS = Settings(namespace="hearth", control_image="control:1", serve_image="serve:1")
 URL = "https://hearth-node-home.hearth.svc:8000"

@@ -3,6 +3,12 @@
 from datetime import UTC, datetime
 
 import pytest
+
+from hearth_api.conditions import find_condition
+from hearth_api.reasons import Reason
+from hearth_api.wire.ingest import RunReport
+from hearth_api.wire.knowledge import KbStatus
+from hearth_api.wire.serve import ServeInfo
 from hearth_operator.facts import EndpointFacts, PodFacts, RayApp, RayNode, Reach, ServingFacts
 from hearth_operator.plan.capacity import place
 from hearth_operator.status.conditions import false, transitions
@@ -12,12 +18,6 @@ from hearth_operator.status.model import VariantFacts, model_status
 from hearth_operator.status.node import judge_version, node_ready, node_status
 from hearth_operator.status.source import job_facts, source_status
 from support.operator_gen import knowledge_base, managed_node, model, source, variant
-
-from hearth_api.conditions import find_condition
-from hearth_api.reasons import Reason
-from hearth_api.wire.ingest import RunReport
-from hearth_api.wire.knowledge import KbStatus
-from hearth_api.wire.serve import ServeInfo
 
 NOW = datetime(2026, 10, 5, 9, 0, tzinfo=UTC)
 LATER = datetime(2026, 10, 5, 10, 0, tzinfo=UTC)

@@ -1,5 +1,7 @@
 """One Ray endpoint: its heartbeat, and the only writer of its Serve document."""
 
+from dataclasses import replace
+
 import structlog
 
 from hearth_api.kinds import InferenceNode
@@ -7,7 +9,7 @@ from hearth_operator import names
 from hearth_operator.clients.http import HttpStatusError
 from hearth_operator.clients.ray import RayApi
 from hearth_operator.errors import InvalidSpecError, OperatorError, UnreachableError
-from hearth_operator.facts import EndpointFacts, Reach
+from hearth_operator.facts import EndpointFacts, RayNode, Reach
 from hearth_operator.plan.aliases import taken_by
 from hearth_operator.plan.capacity import Placement, place
 from hearth_operator.plan.serve_document import Application, ServePlan, build_application, pin_labels, plan_put
@@ -37,7 +39,8 @@ async def reconcile_endpoint(ctx: Context, url: str) -> float | None:
         for node in sorted(state.nodes):
             ctx.wake(Key(names.NODE, node))
         ctx.wake_all(names.MODEL)
-    return ctx.settings.intervals.heartbeat
+    intervals = ctx.settings.intervals
+    return intervals.heartbeat if state.misses != 1 else intervals.heartbeat / 4  # soon sure
 
 
 def _digest(facts: EndpointFacts) -> object:
@@ -52,19 +55,30 @@ async def _beat(ctx: Context, ray: RayApi, state: EndpointState) -> None:
     intervals = ctx.settings.intervals
     known = state.facts
     try:
-        alive = any(r.alive for r in known.raylets)  # a head answers before its raylet has registered
-        if not known.reachable or not alive or ctx.clock() - state.raylets_at >= intervals.nodes:
-            # First: a node that comes back may be another Ray with other raylets.
-            version, raylets = await ray.version(), await ray.nodes()
-            state.raylets_at = ctx.clock()
-        else:
-            version, raylets = known.version, known.raylets
         apps = await ray.applications(timeout=intervals.heartbeat_timeout)
+        version, raylets = await _identify(ctx, ray, state)
     except (UnreachableError, HttpStatusError) as error:
         _miss(state, error)
         return
     state.misses = 0
-    state.facts = EndpointFacts(reach=Reach.REACHABLE, version=version, raylets=raylets, apps=apps)
+    state.facts = replace(known, reach=Reach.REACHABLE, message="", version=version, raylets=raylets, apps=apps)
+
+
+async def _identify(ctx: Context, ray: RayApi, state: EndpointState) -> tuple[str, tuple[RayNode, ...]]:
+    """Return version and raylets: asked for now and then, and always when it came back or has none alive."""
+    known = state.facts
+    settled = known.reachable and any(r.alive for r in known.raylets)
+    if settled and ctx.clock() - state.raylets_at < ctx.settings.intervals.nodes:
+        return known.version, known.raylets
+    try:
+        found = await ray.version(), await ray.nodes()
+    except (UnreachableError, HttpStatusError):
+        if not settled:
+            raise
+        # It answers; that its state is slow to tell on a busy machine makes nothing unknown.
+        return known.version, known.raylets
+    state.raylets_at = ctx.clock()
+    return found
 
 
 def _miss(state: EndpointState, error: OperatorError) -> None:
