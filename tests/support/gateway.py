@@ -357,3 +357,8 @@ async def until(condition: Any) -> None:
     """Let other tasks run until `condition()` holds."""
     while not condition():  # noqa: ASYNC110 (there is no event for the state of the code under test)
         await asyncio.sleep(0)
+
+
+async def settle() -> None:
+    """Give closed connections the turns of the loop that they need; aiohttp's sessions do not wait for them."""
+    await asyncio.sleep(0.1)

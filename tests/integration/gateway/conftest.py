@@ -16,7 +16,7 @@ from hearth_gateway.catalog.source import MemoryCatalog
 from hearth_gateway.main import build_state
 from hearth_gateway.settings import Settings, Timeouts
 from hearth_gateway.upstream import make_session
-from support.gateway import api_key, catalog, chat_body, chat_events, deployment, hit, key_record, variant
+from support.gateway import api_key, catalog, chat_body, chat_events, deployment, hit, key_record, settle, variant
 
 TOKEN = "serve-token"
 
@@ -223,6 +223,7 @@ async def house(tmp_path, between_tokens) -> AsyncIterator[House]:
 
         home.url = await stack.enter_async_context(serve_asgi(build_app(start)))
         yield home
+    await settle()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from hearth_gateway.catalog.source import KubeCatalog
 from hearth_gateway.errors import UnavailableError
 from hearth_hack.controlplane import ControlPlane
 from integration.api.server import ApiServer, wait_established
-from support.gateway import api_key, deployment, key_record, until
+from support.gateway import api_key, deployment, key_record, settle, until
 
 CORE = "/api/v1/namespaces/default"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -104,6 +104,7 @@ async def api(plane, tmp_path):
     async with aiohttp.ClientSession() as session:
         access = KubeAccess(url=url, token=ProjectedToken(token), context=context)
         yield KubeApi(access, session=session)
+    await settle()
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ from hearth_common.review import TokenReviewer
 from hearth_common.tokens import ProjectedToken
 from hearth_gateway.catalog.source import KubeCatalog
 from hearth_gateway.errors import UnavailableError
-from support.gateway import api_key, deployment, key_record, knowledge_base, until
+from support.gateway import api_key, deployment, key_record, knowledge_base, settle, until
 
 KINDS = "/apis/hearth.banjonet.com/v1alpha1/namespaces/hearth"
 SECRETS = "/api/v1/namespaces/hearth/secrets"
@@ -122,6 +122,7 @@ async def running(server: ApiServer, port: int = 0):
         yield site._server.sockets[0].getsockname()[1]
     finally:
         await runner.cleanup()
+        await settle()
 
 
 @contextlib.asynccontextmanager
@@ -138,6 +139,7 @@ async def watching(port: int, token: ProjectedToken | None = None):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+    await settle()
 
 
 async def test_the_catalog_follows_changes_and_a_revocation_within_a_second(server, tmp_path):
