@@ -6,7 +6,7 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from hearth_hack import cgroups, node
@@ -126,7 +126,7 @@ def start_cluster(*, paths: Paths, binaries: Binaries, environ: Mapping[str, str
         forget_pods(kube)
     say("the other daemons")
     with ThreadPoolExecutor() as pool:
-        waiting = [
+        waiting: list[Future[bool]] = [
             pool.submit(ensure_daemon, make(site), paths=paths)
             for make in (node.controller_manager, node.scheduler, node.kube_proxy, node.coredns, node.volumes)
         ]

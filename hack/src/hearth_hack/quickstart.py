@@ -170,7 +170,13 @@ def parse_answer(question: str, answer: dict[str, Any], *, seconds: float) -> An
 
 def ask(question: str, *, url: str, api_key: str, timeout: float = 120.0) -> Answer:
     """One question to the knowledge base through the OpenAI-compatible endpoint. Raises AskError."""
-    body = {"model": MODEL, "messages": [{"role": "user", "content": question}]}
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": question}],
+        # The packaged model is tiny: left alone it says a good sentence over and over.
+        "max_tokens": 120,
+        "stop": ["\n\n"],
+    }
     request = urllib.request.Request(  # noqa: S310 - our own address
         f"{url}/v1/chat/completions",
         data=json.dumps(body).encode(),

@@ -50,6 +50,8 @@ class Run:
     targets: list[Target] = field(default_factory=list)
     api_key: str = ""
     answers: list[Answer] = field(default_factory=list)
+    ask: bool = False
+    changed: bool = False
 
     @property
     def url(self) -> str:
@@ -107,7 +109,11 @@ class Run:
     def cluster(self, say: Say) -> None:
         """Start Kubernetes."""
         builds.drop_module_cache(self.paths)
+        found = read_machine(self.paths.record)
+        before = found.alive() if found else ()
         self.site = start_cluster(paths=self.paths, binaries=self.binaries, environ=self.environ, say=say)
+        after = read_machine(self.paths.record)
+        self.changed = after is None or set(after.daemons) != set(before)
         link_commands(paths=self.paths, binaries=self.binaries)
 
     def import_images(self, say: Say) -> None:
@@ -125,7 +131,8 @@ class Run:
         say("helm")
         kube = connect(self.running())
         images = list(self.images.values())
-        install_release(kube, images=images, url=self.url, binaries=self.binaries, paths=self.paths)
+        if install_release(kube, images=images, url=self.url, binaries=self.binaries, paths=self.paths):
+            self.changed = True
         wait_for(lambda: missing_deployments(kube, namespace=NAMESPACE, names=WORKLOADS[:1]), seconds=180, say=say)
 
     def resources(self, say: Say) -> None:
@@ -146,6 +153,8 @@ class Run:
 
     def questions(self, say: Say) -> None:
         """Ask."""
+        if not self.changed and not self.ask:
+            return
         for question in quickstart.sample_questions(self.paths):
             say(question)
             self.answers.append(quickstart.ask(question, url=self.url, api_key=self.api_key))
@@ -196,11 +205,14 @@ def print_times(steps: Sequence[Step], *, times: Mapping[str, float], total: flo
     print(f"  {'total (steps overlap)':<28} {total:7.1f} s")
 
 
-def print_answers(run: Run) -> None:
+def print_answers(run: Run, *, asked: bool) -> None:
     """Print questions, answers and citations."""
+    if asked and not run.answers:
+        print("\nEverything was up already. ./hack/up --ask asks the three questions again.")
     for answer in run.answers:
         print(f"\nQ: {answer.question}")
-        print(f"A: {answer.text}    ({answer.seconds:.1f} s)")
+        text = "\n   ".join(line for line in answer.text.splitlines() if line.strip())
+        print(f"A: {text}    ({answer.seconds:.1f} s)")
         for number, (title, url) in enumerate(answer.citations, start=1):
             print(f"   [{number}] {title}  {url}")
 
@@ -238,6 +250,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--cluster-only", action="store_true", help="only Kubernetes, without images and Hearth")
     parser.add_argument("--no-ask", action="store_true", help="do not ask the three questions")
+    parser.add_argument("--ask", action="store_true", help="ask them although everything was up already")
     parser.add_argument(
         "--status", action="store_true", help="exit 0 when everything is up, 1 otherwise; change nothing"
     )
@@ -247,7 +260,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """The command line."""
     arguments = parse_arguments(argv)
-    run = Run(paths=default_paths(), environ=os.environ)
+    run = Run(paths=default_paths(), environ=os.environ, ask=arguments.ask)
     if arguments.status:
         up = is_up(run)
         print("up" if up else "not up")
@@ -270,7 +283,7 @@ def main(argv: Sequence[str]) -> int:
         print("\nhack/up: interrupted; run it again to go on.", file=sys.stderr, flush=True)
         os._exit(128 + signal.SIGINT)
     print_times(steps, times=times, total=time.monotonic() - began)
-    print_answers(run)
+    print_answers(run, asked=not arguments.cluster_only and not arguments.no_ask)
     print_summary(run, only_cluster=arguments.cluster_only)
     return 0
 
