@@ -32,6 +32,8 @@ class Intervals:
     unreachable_first: float = 2.0
     unreachable_most: float = 30.0
     re_put: float = 10.0
+    retry_first: float = 60.0
+    retry_most: float = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

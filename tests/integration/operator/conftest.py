@@ -35,6 +35,8 @@ FAST = Intervals(
     unreachable_first=0.3,
     unreachable_most=1.0,
     re_put=0.5,
+    retry_first=3.0,
+    retry_most=3.0,
 )
 
 

@@ -83,6 +83,7 @@ async def test_what_fails_says_why_and_leaves_the_others_alone(stage) -> None:
     await up(stage, "node", "chat", "embed")
     await stage.until_condition("ModelDeployment", "embed", "True")
     found = await stage.until_condition("ModelDeployment", "chat", "False", reason="WeightsMissing")
+    untouched = await stage.condition("ModelDeployment", "embed")
     assert found["message"] == "WeightsReady: variant cpu: no file x.gguf"
 
     second = {
@@ -102,10 +103,14 @@ async def test_what_fails_says_why_and_leaves_the_others_alone(stage) -> None:
     assert "embed" in taken["message"]
     second["spec"]["aliases"] = []
     stage.apply(second)
-    await stage.until_condition("ModelDeployment", "copy", "Unknown", reason="NodeNotFound")
+    await stage.until_condition("ModelDeployment", "copy", "False", reason="NodeNotFound")
     assert set(stage.fake.apps) == {"chat.cpu", "embed.cpu"}
 
+    # Its file appears: it is tried again, and shown as failed until it serves.
     stage.fake.failing.clear()
+    await stage.until_condition("ModelDeployment", "chat", "True")
+    assert await stage.condition("ModelDeployment", "embed") == untouched
+
     stage.fake.mute.add("embed.cpu")
     await stage.until_condition("ModelDeployment", "embed", "False", reason="ProbeFailed")
     stage.fake.mute.clear()

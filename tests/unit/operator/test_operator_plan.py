@@ -322,6 +322,23 @@ def test_after_a_put_there_is_nothing_to_put(wanted, present) -> None:
     assert not put([built[n] for n in sorted(wanted)], after, last=first.digest if first.put else None).put
 
 
+def test_a_failed_application_is_taken_out_to_be_tried_again() -> None:
+    bad, good = app(model("bad")), app(model("good"))
+    there = [live(bad, status="DEPLOY_FAILED"), live(good)]
+    plan = plan_put(
+        [bad, good],
+        {a.name: a for a in there},
+        held=frozenset({"bad.cpu"}),
+        broken=frozenset(),
+        serve_url=URL,
+        last_digest=None,
+        again=frozenset({"bad.cpu"}),
+    )
+    assert plan.sentences == ("remove bad.cpu to try it again",)
+    assert [a["name"] for a in plan.document["applications"]] == ["good.cpu"]
+    assert put([bad, good], [live(good)]).sentences == ("deploy bad.cpu",)
+
+
 # Runs and keys
 
 

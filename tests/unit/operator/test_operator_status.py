@@ -226,7 +226,7 @@ def facts(**changes):
             "Pending",
             "NodeNotFound",
             "False",
-            "Unknown",
+            "False",
             id="there is no such node",
         ),
         pytest.param(

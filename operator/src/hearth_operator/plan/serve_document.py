@@ -140,12 +140,15 @@ def plan_put(
     broken: frozenset[str],
     serve_url: str,
     last_digest: str | None,
+    again: frozenset[str] = frozenset(),
 ) -> ServePlan:
     """Decide. `held` are applications whose resource still asks for them though they cannot be built now;
-    `broken` are ModelDeployments that cannot be read: nothing of theirs is taken away.
+    `broken` are ModelDeployments that cannot be read: nothing of theirs is taken away. `again` are failed applications
+    that serve nothing and get another try: Ray gives them one only when they were gone in between.
     """
-    by_name = {app["name"]: app for app in wanted}
-    keep, drop = _sort_out(by_name, live, held=held, broken=broken)
+    by_name = {app["name"]: app for app in wanted if app["name"] not in again}
+    failed = {name: app for name, app in live.items() if name in again}
+    keep, drop = _sort_out(by_name, {n: a for n, a in live.items() if n not in failed}, held=held, broken=broken)
     applications = [*by_name.values(), *keep]
     document = {
         "proxy_location": "EveryNode",
@@ -162,6 +165,7 @@ def plan_put(
         *(f"deploy {name}" for name in missing),
         *(f"change {name}" for name in changed),
         *(f"remove {name}" for name in drop),
+        *(f"remove {name} to try it again" for name in sorted(failed)),
     )
     return ServePlan(document=document, digest=digest, put=bool(sentences), sentences=sentences)
 

@@ -16,7 +16,7 @@ from hearth_operator.plan.serve_document import Application, ServePlan, build_ap
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.observe import Fleet, observe_fleet
 from hearth_operator.reconcile.queue import Key
-from hearth_operator.reconcile.world import EndpointState
+from hearth_operator.reconcile.world import EndpointState, FailedApp
 from hearth_operator.status.node import node_ready
 
 log = structlog.get_logger(__name__)
@@ -33,14 +33,46 @@ async def reconcile_endpoint(ctx: Context, url: str) -> float | None:
     before = state.facts
     ray = ctx.ray(url, state.token)
     await _beat(ctx, ray, state)
-    if state.facts.reachable and (state.dirty or state.facts.apps.keys() != before.apps.keys()):
-        await _sync(ctx, ray, state, url)
+    again = note_failures(ctx, state)
+    if state.facts.reachable and (state.dirty or again or state.facts.apps.keys() != before.apps.keys()):
+        await _sync(ctx, ray, state, url, again=again)
     if _digest(state.facts) != _digest(before):
         for node in sorted(state.nodes):
             ctx.wake(Key(names.NODE, node))
         ctx.wake_all(names.MODEL)
     intervals = ctx.settings.intervals
     return intervals.heartbeat if state.misses != 1 else intervals.heartbeat / 4  # soon sure
+
+
+def note_failures(ctx: Context, state: EndpointState) -> frozenset[str]:
+    """Remember what Ray gave up, and return what is due for another try: a missing file may be there by now."""
+    intervals = ctx.settings.intervals
+    for name, app in state.facts.apps.items():
+        known = state.failed.get(name)
+        if app.replicas or (known is not None and app.config != known.app.config):
+            state.failed.pop(name, None)
+            known = None
+        if app.status == "DEPLOY_FAILED" and not app.replicas:
+            if known is None:
+                state.failed[name] = FailedApp(app=app, tries=0, next_at=ctx.clock() + intervals.retry_first)
+            else:
+                known.app = app
+    return frozenset(
+        name
+        for name, failed in state.failed.items()
+        if ctx.clock() >= failed.next_at
+        and name in state.facts.apps
+        and state.facts.apps[name].status == "DEPLOY_FAILED"
+    )
+
+
+def _postpone(ctx: Context, state: EndpointState, names_: frozenset[str]) -> None:
+    intervals = ctx.settings.intervals
+    for name in names_:
+        failed = state.failed[name]
+        failed.tries += 1
+        wait = min(intervals.retry_first * 2.0**failed.tries, intervals.retry_most)
+        failed.next_at = ctx.clock() + wait
 
 
 def _digest(facts: EndpointFacts) -> object:
@@ -92,13 +124,15 @@ def _miss(state: EndpointState, error: OperatorError) -> None:
     state.dirty = True
 
 
-async def _sync(ctx: Context, ray: RayApi, state: EndpointState, url: str) -> None:
+async def _sync(ctx: Context, ray: RayApi, state: EndpointState, url: str, *, again: frozenset[str]) -> None:
     """Compute the document from all ModelDeployments and put it if it differs from what Ray has."""
     async with state.lock:
         state.dirty = False
         try:
             fleet = await observe_fleet(ctx)
-            plan = plan_endpoint(ctx, fleet, state)
+            plan = plan_endpoint(ctx, fleet, state, again=again)
+            asked = {app["name"] for app in plan.document["applications"]} | again
+            state.failed = {name: failed for name, failed in state.failed.items() if name in asked}
             if not plan.put:
                 state.error = None
                 return
@@ -106,6 +140,7 @@ async def _sync(ctx: Context, ray: RayApi, state: EndpointState, url: str) -> No
                 state.dirty = True  # just put: give Ray a moment to show it
                 return
             await _put(ctx, ray, state, plan, url)
+            _postpone(ctx, state, again)
         except BaseException:
             state.dirty = True
             raise
@@ -143,7 +178,9 @@ def placements(ctx: Context, fleet: Fleet) -> dict[str, Placement]:
     return place(fleet.models, fleet.nodes, ready=ready_nodes(ctx, fleet))
 
 
-def plan_endpoint(ctx: Context, fleet: Fleet, state: EndpointState) -> ServePlan:
+def plan_endpoint(
+    ctx: Context, fleet: Fleet, state: EndpointState, *, again: frozenset[str] = frozenset()
+) -> ServePlan:
     """Return the plan of one endpoint. A resource that cannot be built now keeps what it has there."""
     placed = placements(ctx, fleet)
     ready = ready_nodes(ctx, fleet)
@@ -175,6 +212,7 @@ def plan_endpoint(ctx: Context, fleet: Fleet, state: EndpointState) -> ServePlan
         broken=fleet.broken,
         serve_url=state.serve_url,
         last_digest=state.last_digest,
+        again=again,
     )
 
 

@@ -21,6 +21,7 @@ from hearth_operator.reconcile.probing import forget_serving, observe_serving
 from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.report import write_status
 from hearth_operator.reconcile.secrets import node_urls, secret_refs
+from hearth_operator.reconcile.world import EndpointState
 from hearth_operator.status.conditions import Verdict, false
 from hearth_operator.status.model import VariantFacts, model_status
 from hearth_operator.status.node import judge_version, node_ready
@@ -71,8 +72,8 @@ async def _observe(
     facts = _with_node(ctx, facts, model, node)
     endpoint = ctx.world.endpoint_of(node.metadata.name)
     ray = endpoint.facts if endpoint is not None else EndpointFacts()
-    app = ray.apps.get(app_name)
     wanted, invalid = _wanted(model, variant, node)
+    app = _visible_app(endpoint, app_name, wanted)
     facts = replace(
         facts,
         node_supported=judge_version(ray.version).status.value != "False"
@@ -89,6 +90,17 @@ async def _observe(
     serving = await observe_serving(ctx, node, app_name, url=facts.url or "", app=app)
     facts = replace(facts, serving=serving)
     return replace(facts, overdue=_overdue(ctx, model, facts))
+
+
+def _visible_app(endpoint: EndpointState | None, name: str, wanted: dict[str, Any] | None) -> RayApp | None:
+    """Return the application; while a failed one is tried again in vain, what it failed of."""
+    if endpoint is None:
+        return None
+    app = endpoint.facts.apps.get(name)
+    failed = endpoint.failed.get(name)
+    if failed is None or not endpoint.facts.reachable or (app is not None and app.replicas):
+        return app
+    return failed.app if wanted is not None and covers(failed.app.config, wanted) else app
 
 
 def _with_node(ctx: Context, facts: VariantFacts, model: ModelDeployment, node: InferenceNode) -> VariantFacts:

@@ -4,7 +4,16 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, ServingFacts
+from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts
+
+
+@dataclass(slots=True)
+class FailedApp:
+    """An application that Ray gave up. It is shown as failed until it serves, also while it is tried again."""
+
+    app: RayApp
+    tries: int
+    next_at: float
 
 
 @dataclass(slots=True)
@@ -19,6 +28,7 @@ class EndpointState:
     put_at: float = float("-inf")
     error: str | None = None
     """Why Ray refused the last document."""
+    failed: dict[str, FailedApp] = field(default_factory=dict)
     nodes: set[str] = field(default_factory=set)
     token: str | None = None
     serve_url: str = ""

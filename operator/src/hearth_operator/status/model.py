@@ -155,11 +155,7 @@ def model_status(
 
 def _causes(verdicts: dict[ConditionType, Verdict]) -> tuple[ConditionType, ...]:
     """Return the earlier conditions that explain why nothing serves."""
-    return tuple(
-        t
-        for t in (ConditionType.FITS, ConditionType.WEIGHTS_READY)
-        if verdicts[t].status.value == "False" or verdicts[t].reason is Reason.NODE_NOT_FOUND
-    )
+    return tuple(t for t in (ConditionType.FITS, ConditionType.WEIGHTS_READY) if verdicts[t].status.value == "False")
 
 
 def _judge_fits(facts: Sequence[VariantFacts]) -> Verdict:
@@ -168,7 +164,7 @@ def _judge_fits(facts: Sequence[VariantFacts]) -> Verdict:
     if too_big:
         return false(Reason.NO_CAPACITY, "; ".join(f.fit_message for f in too_big))
     if missing:
-        return unknown(Reason.NODE_NOT_FOUND, "; ".join(f.fit_message for f in missing))
+        return false(Reason.NODE_NOT_FOUND, "; ".join(f.fit_message for f in missing))
     if any(not f.fits for f in facts):
         return unknown(Reason.NOT_OBSERVED, "not planned yet")
     unsized = any(f.fit_reason is Reason.SIZE_UNKNOWN for f in facts)
