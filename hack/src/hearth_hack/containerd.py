@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from hearth_hack.binaries import Binaries
@@ -78,6 +79,24 @@ def import_archive(archive: Path, *, binaries: Binaries, paths: Paths) -> None:
     """Imports a docker or OCI archive and unpacks it."""
     command = [*ctr(binaries, paths=paths), "images", "import", "--local", str(archive)]
     run_logged(command, log=paths.logs / "images-import.log")
+
+
+def nameless_images(listing: str) -> list[str]:
+    """Of `ctr images list`: references by digest whose image has no name any more (CRI adds one to every image)."""
+    rows = [line.split() for line in listing.splitlines()[1:]]
+    named = {row[2] for row in rows if len(row) > 2 and not row[0].startswith("sha256:")}
+    return [row[0] for row in rows if len(row) > 2 and row[0].startswith("sha256:") and row[2] not in named]
+
+
+def drop_images(references: Sequence[str], *, binaries: Binaries, paths: Paths) -> None:
+    """Removes images, and the packed layers of those that stay: what runs uses the unpacked ones."""
+    client = ctr(binaries, paths=paths)
+    if references:
+        subprocess.run([*client, "images", "remove", *references], capture_output=True, check=False)
+    answer = subprocess.run([*client, "images", "list"], capture_output=True, text=True, check=True)
+    if nameless := nameless_images(answer.stdout):
+        subprocess.run([*client, "images", "remove", *nameless], capture_output=True, check=False)
+    subprocess.run([*client, "content", "prune", "references"], capture_output=True, check=False)
 
 
 def write_pause_archive(path: Path, *, binaries: Binaries) -> None:

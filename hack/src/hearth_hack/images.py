@@ -17,13 +17,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hearth_hack.baseimage import build_environment, buildah, ensure_base, has_image
 from hearth_hack.binaries import Binaries, file_lock, link_tools
-from hearth_hack.containerd import import_archive, stored_images
+from hearth_hack.containerd import drop_images, import_archive, stored_images
 from hearth_hack.packageindex import build_mounts
 from hearth_hack.paths import Paths, default_paths
 from hearth_hack.processes import run_logged
@@ -31,6 +33,7 @@ from hearth_hack.processes import run_logged
 DEFAULT_IMAGES = ("control", "milvus-lite", "serve")
 ON_DEMAND = ("serve-torch",)
 REGISTRY = "hearth.local"
+PACKAGES_STAGE = "packages"  # of every Dockerfile in images/
 SKIPPED = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 
 
@@ -101,11 +104,15 @@ def build_image(name: str, *, base: str, paths: Paths) -> Image:
             folder = Path(scratch)
             (folder / "context").mkdir()
             dockerfile = stage_context(name, repo=paths.repo, folder=folder / "context")
-            command = [*buildah(paths), "build", "--isolation=chroot", "--layers", "--format=docker"]
-            command += ["--build-arg", f"BASE={base}", "--tag", image.reference, "--file", str(dockerfile)]
+            common = ["--isolation=chroot", "--layers", "--format=docker", "--build-arg", f"BASE={base}"]
+            common += ["--file", str(dockerfile)]
             for mount in build_mounts(folder / "settings"):
-                command += ["--volume", mount]
-            run_logged([*command, str(folder / "context")], log=paths.logs / f"image-{name}.log", environ=environ)
+                common += ["--volume", mount]
+            # The stage of third-party packages keeps a name, so that pruning leaves its cached layers alone.
+            kept = ["--target", PACKAGES_STAGE, "--tag", f"{REGISTRY}/{PACKAGES_STAGE}-{name}:latest"]
+            for wanted in (kept, ["--tag", image.reference]):
+                command = [*buildah(paths), "build", *common, *wanted, str(folder / "context")]
+                run_logged(command, log=paths.logs / f"image-{name}.log", environ=environ)
     return image
 
 
@@ -141,7 +148,40 @@ def import_images(images: Sequence[Image], *, binaries: Binaries, paths: Paths) 
         write_archive(image, file=archive, paths=paths)
         import_archive(archive, binaries=binaries, paths=paths)
         archive.unlink()
+    if missing:
+        prune_images(images, binaries=binaries, paths=paths)
     return missing
+
+
+def old_images(listing: Sequence[Mapping[str, Any]], *, images: Sequence[Image], keep: int = 2) -> list[str]:
+    """What `buildah images --json` lists and nobody needs, by reference or id.
+
+    Of each of the named images the newest `keep` stay, so that the release before can be rolled back to. Nameless
+    ones are what build stages left; the stage with the third-party packages has a name.
+    """
+    newest = sorted(listing, key=lambda each: int(each["created"]), reverse=True)
+    current = {image.reference for image in images}
+    counts = Counter(image.name for image in images)
+    old = [str(each["id"]) for each in newest if not each.get("names")]
+    for reference in (str(name) for each in newest for name in each.get("names") or []):
+        name = reference.removeprefix(f"{REGISTRY}/hearth-").partition(":")[0]
+        if name not in counts or reference in current:
+            continue
+        counts[name] += 1
+        if counts[name] > keep:
+            old.append(reference)
+    return old
+
+
+def prune_images(images: Sequence[Image], *, binaries: Binaries, paths: Paths) -> None:
+    """Removes old images from both stores: each build of changed code would add half a gigabyte for good."""
+    answer = subprocess.run([*buildah(paths), "images", "--json"], capture_output=True, text=True, check=True)
+    old = old_images(json.loads(answer.stdout), images=images)
+    for reference in old:
+        # An image that a running build uses refuses to go; it is asked again after the next build.
+        subprocess.run([*buildah(paths), "rmi", reference], capture_output=True, check=False)
+    named = [reference for reference in old if ":" in reference]
+    drop_images(named, binaries=binaries, paths=paths)
 
 
 def build_all(names: Sequence[str], *, paths: Paths) -> list[Image]:

@@ -8,9 +8,9 @@ import pytest
 
 from hearth_hack.baseimage import PackageSourceError, parse_targets
 from hearth_hack.binaries import Binaries
-from hearth_hack.containerd import pause_reference, write_pause_archive
+from hearth_hack.containerd import nameless_images, pause_reference, write_pause_archive
 from hearth_hack.golang import parse_version
-from hearth_hack.images import copied_sources, read_image, stage_context
+from hearth_hack.images import Image, copied_sources, old_images, read_image, stage_context
 from hearth_hack.packageindex import pip_settings, uv_settings
 from hearth_hack.tools import TOOLS, select, tool_key
 
@@ -57,6 +57,31 @@ def test_a_build_sees_exactly_its_inputs(repo, tmp_path):
     stage_context("control", repo=repo, folder=folder)
     staged = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     assert staged == ["Dockerfile", "crds/src/a.py", "pyproject.toml", "uv.lock"]
+
+
+def test_the_current_image_and_the_one_before_it_are_kept():
+    def stored(created, *names):
+        return {"id": f"id{created}", "created": created, "names": list(names) or None}
+
+    listing = [
+        stored(1, "hearth.local/base:bookworm-2"),
+        *(stored(10 + number, f"hearth.local/hearth-control:t{number}") for number in range(4)),
+        stored(30, "hearth.local/hearth-serve:other"),
+        stored(40),
+        stored(50, "hearth.local/packages-control:latest"),
+    ]
+    # t0 was built first and is in use again, after a change was taken back.
+    old = old_images(listing, images=[Image("control", "t0")])
+    assert old == ["id40", "hearth.local/hearth-control:t2", "hearth.local/hearth-control:t1"]
+
+
+def test_a_digest_without_a_name_is_an_image_nobody_needs():
+    listing = """REF TYPE DIGEST SIZE PLATFORMS LABELS
+hearth.local/hearth-control:t1 application/x sha256:m1 10 MiB linux/amd64 -
+sha256:c1 application/x sha256:m1 10 MiB linux/amd64 -
+sha256:c0 application/x sha256:m0 10 MiB linux/amd64 -
+"""
+    assert nameless_images(listing) == ["sha256:c0"]
 
 
 def test_the_users_uv_settings_are_kept_and_the_systems_certificates_used():
