@@ -96,12 +96,14 @@ class Cluster:
     def run_now(self, source: str, *, seconds: float = 240) -> dict[str, Any]:
         """Start a run of a source, wait for its report, return status.lastRun."""
         stamp = uuid.uuid4().hex[:12]
+        before = self.get("ingestionsource", source).get("status", {}).get("lastRun", {}).get("job")
         self.kubectl("annotate", "ingestionsource", source, f"{RUN_NOW}={stamp}", "--overwrite")
 
         def reported() -> dict[str, Any] | None:
             status = self.get("ingestionsource", source).get("status", {})
-            if status.get("lastRunNow") == stamp and status.get("lastRun", {}).get("finished"):
-                return status["lastRun"]
+            run = status.get("lastRun", {})
+            if status.get("lastRunNow") == stamp and run.get("job") != before and run.get("finished"):
+                return run
             return None
 
         return self.wait_for(f"run of {source}", reported, seconds=seconds)
