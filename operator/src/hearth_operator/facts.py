@@ -39,6 +39,8 @@ class Reach(StrEnum):
     OFFLINE = "Offline"
     REFUSED = "Refused"
     """It answered, and did not accept the token."""
+    NO_SECRET = "NoSecret"
+    """There is no token to ask it with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,6 +68,13 @@ SEEN = managed_node(status={"rayVersion": "2.60.0"})
             ("False", "AuthenticationFailed"),
         ),
         (
+            EndpointFacts(reach=Reach.NO_SECRET, message="Secret x does not exist"),
+            PodFacts(),
+            SEEN,
+            ("False", "SecretNotFound"),
+            ("False", "SecretNotFound"),
+        ),
+        (
             EndpointFacts(reach=Reach.REACHABLE, version="2.60.0"),
             PodFacts(),
             SEEN,

@@ -97,6 +97,9 @@ class Reconciler:
         try:
             resource = parse_observed(raw)
         except ParseError as error:
+            if raw["metadata"].get("deletionTimestamp"):
+                await self._let_go(raw)
+                return None
             raise InvalidSpecError("InvalidSpec", "; ".join(error.problems)) from error
         match resource:
             case InferenceNode():
@@ -107,6 +110,13 @@ class Reconciler:
                 return await reconcile_knowledge(self._ctx, raw, resource)
             case IngestionSource():
                 return await reconcile_source(self._ctx, raw, resource)
+
+    async def _let_go(self, raw: dict[str, Any]) -> None:
+        """Release a resource that is being deleted and cannot be read: what it had is kept rather than guessed at."""
+        finalizers = raw["metadata"].get("finalizers") or []
+        rest = [f for f in finalizers if f not in {names.SERVE_FINALIZER, names.KNOWLEDGE_FINALIZER}]
+        if rest != finalizers:
+            await self._ctx.kube.set_finalizers(raw, rest)
 
     def _record_heartbeat(self, url: str) -> None:
         state = self._ctx.world.endpoints.get(url)

@@ -71,7 +71,7 @@ async def _observe(ctx: Context, node: InferenceNode, urls: tuple[str, str]) -> 
         token = await ray_token(ctx, node)
     except NotYetError as error:
         register(ctx, node, urls=urls, token=None)
-        return EndpointFacts(reach=Reach.OFFLINE, message=error.message)
+        return EndpointFacts(reach=Reach.NO_SECRET, message=error.message)
     return register(ctx, node, urls=urls, token=token).facts
 
 

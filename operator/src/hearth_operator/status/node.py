@@ -44,6 +44,8 @@ def judge_reach(facts: EndpointFacts, pod: PodFacts, *, pin: dict[str, str], man
     """Return Reachable. What does not answer is Unknown: nothing is known of the models there."""
     if facts.reach is Reach.REFUSED:
         return false(Reason.AUTHENTICATION_FAILED, facts.message)
+    if facts.reach is Reach.NO_SECRET:
+        return false(Reason.SECRET_NOT_FOUND, facts.message)
     if facts.reachable:
         if not has_raylet(facts, pin):
             wanted = ",".join(f"{k}={v}" for k, v in sorted(pin.items())) or "any"
