@@ -175,7 +175,7 @@ def ask(question: str, *, url: str, api_key: str, timeout: float = 120.0) -> Ans
         "messages": [{"role": "user", "content": question}],
         # The packaged model is tiny: left alone it says a good sentence over and over.
         "max_tokens": 120,
-        "stop": ["\n\n"],
+        "stop": ["\n"],
     }
     request = urllib.request.Request(  # noqa: S310 - our own address
         f"{url}/v1/chat/completions",
