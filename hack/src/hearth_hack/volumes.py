@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from hearth_hack.apiserver import client_context
 from hearth_hack.certs import Authority
+from hearth_hack.datafolder import keep_shared
 from hearth_hack.kube import Kube, KubeError, Object
 
 CLASS = "hearth-local"
@@ -150,6 +152,8 @@ def main(argv: Sequence[str]) -> int:
     """Serves until it is killed."""
     url, pki, volumes, data = argv
     kube = Kube(url, context=client_context(Authority(directory=Path(pki)), user="volumes"))
+    make_folder(Path(data))
+    threading.Thread(target=keep_shared, args=(Path(data),), kwargs={"group": USER}, daemon=True).start()
     serve(kube, folders=Folders(volumes=Path(volumes), data=Path(data)))
     return 0
 
