@@ -1,7 +1,12 @@
 """What happens after the first day: runs, failures, absences, deletions and restarts."""
 
 import asyncio
+import json
 
+import pytest
+
+from hearth_operator.handlers.run import run_operator
+from hearth_operator.rbac import role_rules
 from integration.operator.test_operator_quickstart import QUICKSTART, REPORT, active_job, bring_up, versions
 from support.operator_outside import finish_job
 
@@ -204,3 +209,23 @@ async def test_drift_is_put_right_and_keys_are_never_made_anew(stage) -> None:
     await asyncio.sleep(4)
     assert await stage.kube.get("Secret", "hearth-kek") is None
     assert await stage.kube.get("Secret", "hearth-admin-key") is None, "an admin entry is there"
+
+
+# The other watches die with their loop, connections open: in a pod the process ends right after.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+async def test_an_operator_that_may_not_watch_ends_instead_of_standing_still(stage) -> None:
+    """A watch that failed for good sees no change any more: the pod must restart, not look healthy."""
+    rules = [rule for rule in role_rules() if rule["resources"] != ["secrets"]]
+    stage.kubectl("patch", "role", "hearth-operator", "--type=merge", "-p", json.dumps({"rules": rules}))
+    running = asyncio.create_task(
+        run_operator(
+            stage.settings,
+            kubeconfig=str(stage.operator_config),
+            outside=stage.outside,
+            stop=asyncio.Event(),
+            ready=asyncio.Event(),
+        )
+    )
+    done, _ = await asyncio.wait({running}, timeout=110)
+    assert done, "the operator goes on without its watches"
+    assert running.exception() is not None

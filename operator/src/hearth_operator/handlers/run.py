@@ -123,16 +123,21 @@ class KopfThread:
         asyncio.run(self._watch(started))
 
     async def _watch(self, started: threading.Event) -> None:
-        await kopf.operator(
-            registry=self._registry,
-            settings=kopf_settings(),
-            namespaces=[self._namespace],
-            clusterwide=False,
-            standalone=True,
-            stop_flag=self._stop,
-            ready_flag=started,
-        )
-        await asyncio.sleep(_CLOSING_SECONDS)
+        try:
+            await kopf.operator(
+                registry=self._registry,
+                settings=kopf_settings(),
+                namespaces=[self._namespace],
+                clusterwide=False,
+                standalone=True,
+                stop_flag=self._stop,
+                ready_flag=started,
+            )
+        finally:
+            # kopf waits for the flag in a thread that cannot be cancelled: after a watch that failed for good
+            # (no right to list, say) the loop would never close and the pod would look healthy for ever.
+            self._stop.set()
+            await asyncio.sleep(_CLOSING_SECONDS)
 
 
 async def _until_stopped(work: Coroutine[Any, Any, None], watching: KopfThread, *, stop: asyncio.Event) -> None:

@@ -56,7 +56,7 @@ def build_application(model: ModelDeployment, variant: Variant, node: InferenceN
         model=ServeModel(source=resolve_source(variant, node), sha256=variant.model.sha256),
         context_tokens=variant.context.max_tokens,
         concurrency=variant.context.concurrency,
-        threads=variant.threads or max(1, int(cores)),
+        threads=variant.threads,
         gpu_layers=_gpu_layers(variant, node),
         memory_bytes=variant.resources.memory_bytes or 0,
         num_cpus=cores,
