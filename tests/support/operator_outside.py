@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
-from hearth_api.wire.serve import ProbeResult, ServeInfo
 
+from hearth_api.wire.serve import ProbeResult, ServeInfo
 from hearth_operator.clients.knowledge import KnowledgeClient
 from hearth_operator.clients.model import Access, ModelClient
 from hearth_operator.clients.ray import RayClient
