@@ -270,6 +270,8 @@ def main(argv: Sequence[str]) -> int:
     steps = cluster_steps(run)
     if not arguments.cluster_only:
         steps += hearth_steps(run, ask=not arguments.no_ask)
+    # Told to end, up also ends the builds that it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     try:
         with show(steps) as reporter:
