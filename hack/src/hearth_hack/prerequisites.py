@@ -20,7 +20,7 @@ from hearth_hack.network import ClusterNetwork, NetworkRangeError, cluster_netwo
 from hearth_hack.paths import Paths, default_paths
 
 GIB = 1024**3
-FIRST_RUN_DISK = 12 * GIB
+FIRST_RUN_DISK = 16 * GIB
 LATER_DISK = 2 * GIB
 MEMORY = 6 * GIB
 PORTS = (6443, 53, 21250)

@@ -184,8 +184,9 @@ def hearth_steps(run: Run, *, ask: bool) -> list[Step]:
         " (after: . .local/hearth.env)."
     )
     steps = [
-        Step("base", "Base image", run.base_image, needs=("packages",), heavy=True, remedy=NETWORK_REMEDY),
-        Step("images", "Build images", run.build_images, needs=("base",), heavy=True, remedy=RETRY_REMEDY),
+        Step("base", "Base image", run.base_image, needs=("packages",), remedy=NETWORK_REMEDY),
+        # Mostly downloads and copies: beside the two compilers they cost little, after them they would cost minutes.
+        Step("images", "Build images", run.build_images, needs=("base",), remedy=RETRY_REMEDY),
         Step("import", "Import images", run.import_images, needs=("cluster", "images"), remedy=CLUSTER_REMEDY),
         Step("data", "Sample data", run.data, remedy=RETRY_REMEDY),
         Step("release", "Helm release", run.release, needs=("import", "data"), remedy=logs),
