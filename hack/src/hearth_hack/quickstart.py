@@ -168,13 +168,22 @@ def parse_answer(question: str, answer: dict[str, Any], *, seconds: float) -> An
     return Answer(question=question, text=str(message["content"]).strip(), citations=unique, seconds=seconds)
 
 
-def ask(question: str, *, url: str, api_key: str, timeout: float = 120.0) -> Answer:
+def describe_service(*, url: str, api_key: str) -> str | None:
+    """None when a question is answered; statuses of resources lag behind for seconds after a restart."""
+    try:
+        ask("Hello?", url=url, api_key=api_key, max_tokens=1)
+    except AskError as error:
+        return f"the gateway does not answer yet: {error}"
+    return None
+
+
+def ask(question: str, *, url: str, api_key: str, max_tokens: int = 120, timeout: float = 120.0) -> Answer:
     """One question to the knowledge base through the OpenAI-compatible endpoint. Raises AskError."""
     body = {
         "model": MODEL,
         "messages": [{"role": "user", "content": question}],
         # The packaged model is tiny: left alone it says a good sentence over and over.
-        "max_tokens": 120,
+        "max_tokens": max_tokens,
         "stop": ["\n"],
     }
     request = urllib.request.Request(  # noqa: S310 - our own address

@@ -150,6 +150,13 @@ class Run:
         kube = connect(self.running())
         quickstart.wait_ingested(kube, self.targets, say=say)
         quickstart.wait_ready(kube, self.targets, kinds=("IngestionSource", "KnowledgeBase"), say=say)
+        if self.changed:
+            wait_for(self.unanswered, seconds=180, say=say)
+
+    def unanswered(self) -> list[str]:
+        """Return why a question cannot be asked yet, if so."""
+        reason = quickstart.describe_service(url=self.url, api_key=self.api_key)
+        return [reason] if reason else []
 
     def questions(self, say: Say) -> None:
         """Ask."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -46,8 +47,21 @@ def describe(found: Object | None) -> str | None:
     return None
 
 
-def describe_deployment(found: Object | None) -> str | None:
-    """None when all replicas of the newest template are available."""
+def ready_pods(pods: Sequence[Object]) -> Counter[str]:
+    """Ready pods by the name in their labels."""
+    found: Counter[str] = Counter()
+    for pod in pods:
+        ready = condition(pod, "Ready")
+        if ready is not None and ready["status"] == "True" and "deletionTimestamp" not in pod["metadata"]:
+            found[pod["metadata"].get("labels", {}).get("app.kubernetes.io/name", "")] += 1
+    return found
+
+
+def describe_deployment(found: Object | None, *, ready: int) -> str | None:
+    """None when all replicas of the newest template are available.
+
+    After a restart of the cluster the status is that of before for some seconds: `ready` pods are counted as well.
+    """
     if found is None:
         return "does not exist"
     status, wanted = found.get("status", {}), found["spec"].get("replicas", 1)
@@ -55,6 +69,8 @@ def describe_deployment(found: Object | None) -> str | None:
         return "its newest change was not looked at yet"
     if status.get("updatedReplicas", 0) < wanted or status.get("availableReplicas", 0) < wanted:
         return f"{status.get('availableReplicas', 0)} of {wanted} pods are available"
+    if ready < wanted:
+        return f"{ready} of {wanted} pods are ready"
     if status.get("replicas", 0) > wanted:
         return "an old pod is going away"
     return None
@@ -92,6 +108,7 @@ def pod_troubles(kube: Kube, namespace: str) -> list[str]:
 def missing_deployments(kube: Kube, *, namespace: str, names: Sequence[str]) -> list[str]:
     """Return one line per Deployment that is not available, and what its pods complain of."""
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
-    reasons = [(name, describe_deployment(kube.get(f"{path}/{name}"))) for name in names]
+    ready = ready_pods(kube.items(f"/api/v1/namespaces/{namespace}/pods"))
+    reasons = [(name, describe_deployment(kube.get(f"{path}/{name}"), ready=ready[name])) for name in names]
     missing = [f"Deployment/{name}: {reason}" for name, reason in reasons if reason is not None]
     return [*missing, *pod_troubles(kube, namespace)] if missing else []

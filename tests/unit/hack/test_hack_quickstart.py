@@ -1,8 +1,10 @@
+import datetime as dt
 from pathlib import Path
 
 import pytest
 
 from hearth_hack import quickstart, release, volumes, waiting
+from hearth_hack.cluster import node_condition
 from hearth_hack.images import Image
 from hearth_hack.paths import REPO
 
@@ -44,7 +46,30 @@ def deployment(**status):
     ],
 )
 def test_what_stands_between_a_deployment_and_available(status, expected):
-    assert waiting.describe_deployment(deployment(**status)) == expected
+    assert waiting.describe_deployment(deployment(**status), ready=1) == expected
+
+
+def test_a_status_from_before_a_restart_does_not_count_without_pods():
+    stale = deployment(updatedReplicas=1, availableReplicas=1, replicas=1)
+    assert waiting.describe_deployment(stale, ready=0) == "0 of 1 pods are ready"
+
+
+def test_pods_that_go_away_are_not_ready():
+    def pod(status, **meta):
+        labels = {"app.kubernetes.io/name": "hearth-gateway"}
+        return {"metadata": {"labels": labels, **meta}, "status": {"conditions": [{"type": "Ready", "status": status}]}}
+
+    pods = [pod("True"), pod("False"), pod("True", deletionTimestamp="2026-11-22T22:00:00Z")]
+    assert waiting.ready_pods(pods)["hearth-gateway"] == 1
+
+
+def test_a_node_is_ready_when_it_says_so_after_its_start():
+    since = dt.datetime(2026, 11, 22, 22, 0, tzinfo=dt.UTC)
+    report = {"type": "Ready", "status": "True", "message": "posting", "lastHeartbeatTime": "2026-11-22T21:59:59Z"}
+    assert not node_condition({"status": {"conditions": [report]}}, since=since)[0]
+    report["lastHeartbeatTime"] = "2026-11-22T22:00:00Z"
+    assert node_condition({"status": {"conditions": [report]}}, since=since) == (True, "posting")
+    assert not node_condition(None, since=since)[0]
 
 
 def test_waiting_says_what_for_and_gives_up_with_all_of_it():
