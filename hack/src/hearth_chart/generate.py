@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import yaml
-from hearth_operator.rbac import role_rules
 
 from hearth_chart.values import build_schema
+from hearth_operator.rbac import role_rules
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "hearth"
 
