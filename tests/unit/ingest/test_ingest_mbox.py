@@ -133,3 +133,22 @@ def test_a_source_of_another_form_fails_in_a_sentence(form: str, sentence: str, 
     path.write_bytes(b"hello")
     with pytest.raises(SourceError, match=sentence):
         source(path, form=form).observe()
+
+
+@pytest.mark.parametrize("inside_a_folder", [False, True])
+def test_an_overwritten_mailbox_is_refused_and_its_mails_do_not_count_as_gone(
+    tmp_path: Path, inside_a_folder: bool
+) -> None:
+    path = tmp_path / "in.mbox"
+    path.write_bytes(b"\x00\x01 no mailbox\n" * 20)
+    listing = source(tmp_path if inside_a_folder else path).observe()
+    assert [refusal.code for refusal in listing.refusals] == ["not-a-mailbox"]
+    assert not listing.complete
+
+
+def test_an_emptied_mailbox_is_a_mailbox_without_mails(tmp_path: Path) -> None:
+    path = tmp_path / "in.mbox"
+    path.write_bytes(b"")
+    listing = source(path).observe()
+    assert listing.complete
+    assert listing.items == listing.refusals == ()

@@ -23,6 +23,15 @@ _MAILDIR = re.compile(
 )
 _HEAD_BYTES = 4096
 _HEADER = re.compile(rb"\s*[!-9;-~]+[ \t]*:")
+_MAILBOX_ENDINGS = (".mbox", ".mbx")
+
+
+def _refuse(found: Found, error: OSError | ItemError) -> Refusal:
+    """Return the refusal of a file whose mails cannot be listed; the listing is incomplete, so nothing is deleted."""
+    uri = f"file:{printable(found.name)}"
+    if isinstance(error, ItemError):
+        return Refusal(uri=uri, code=error.code, detail=error.detail, quarantined=False)
+    return Refusal(uri=uri, code="file-unreadable", detail=error.strerror or "cannot be read", quarantined=False)
 
 
 class MailSource:
@@ -57,10 +66,8 @@ class MailSource:
                 elif matches(found.name, include=self._include, exclude=self._exclude):
                     try:
                         entries.extend(self._index(found))
-                    except OSError as error:
-                        detail = error.strerror or "cannot be read"
-                        uri = f"file:{printable(found.name)}"
-                        refusals.append(Refusal(uri=uri, code="file-unreadable", detail=detail, quarantined=False))
+                    except (OSError, ItemError) as error:
+                        refusals.append(_refuse(found, error))
         arranged, copies = arrange(entries)
         self._entries = {entry.key: entry for entry in arranged}
         complete = all(refusal.quarantined for refusal in refusals)
@@ -80,7 +87,7 @@ class MailSource:
                     raise SourceError(f'{root} is not an mbox file: it does not begin with a "From " line')
 
     def _index(self, found: Found) -> Iterator[Entry]:
-        """Yield the mails of one file; files that hold none are passed over."""
+        """Yield the mails of one file; files that are no mail are passed over. Raises ItemError."""
         name = printable(found.name)
         box = _MAILDIR.match(name)
         if box and self._form in {"auto", "maildir"}:
@@ -97,6 +104,9 @@ class MailSource:
             yield from index_mbox(found.path, uri=f"file:{name}")
         elif self._form != "mbox" and (name.lower().endswith(".eml") or (found.single and _HEADER.match(head))):
             yield index_file(found.path, uri=f"file:{name}")
+        elif head and (found.single or name.lower().endswith(_MAILBOX_ENDINGS)):
+            # Overwritten or cut at its beginning: its mails are not gone, they cannot be seen.
+            raise ItemError("not-a-mailbox", 'it neither begins with a "From " line nor with a mail\'s headers')
 
     def parse(self, item: Item) -> list[Parsed]:
         """Read one mail: its attachments' documents, then its own. Raises ItemError."""
