@@ -42,6 +42,33 @@ def immutable(field: str, remedy: str) -> Rule:
     return Rule(field=field, cel=f"self.{field} == oldSelf.{field}", message=message, reason="FieldValueForbidden")
 
 
+def block_of(field: str, *, choice: str, value: str, remedy: str) -> tuple[Rule, Rule]:
+    """Return the two rules of a block that stands exactly when the field `choice` has `value`.
+
+    Both names are of one word, so that the attribute and its JSON name are the same.
+    """
+
+    def chosen(model: Any) -> bool:
+        return bool(getattr(model, choice) == value)
+
+    return (
+        Rule(
+            field=field,
+            cel=f"self.{choice} != '{value}' || has(self.{field})",
+            message=f"{field} is required when {choice} is {value}: {remedy}",
+            holds=lambda model: not chosen(model) or getattr(model, field) is not None,
+            reason="FieldValueRequired",
+        ),
+        Rule(
+            field=field,
+            cel=f"self.{choice} == '{value}' || !has(self.{field})",
+            message=f"{field} is only for {choice} {value}: remove it",
+            holds=lambda model: chosen(model) or getattr(model, field) is None,
+            reason="FieldValueForbidden",
+        ),
+    )
+
+
 def map_by(key: str) -> dict[str, Any]:
     """Return the schema extension of a list whose members are told apart by `key` (its JSON name)."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}

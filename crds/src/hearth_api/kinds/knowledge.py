@@ -13,6 +13,7 @@ from hearth_api.kinds.base import (
     ResourceInfo,
     Rule,
     Status,
+    block_of,
     immutable,
     map_by,
     ready_columns,
@@ -79,22 +80,7 @@ class ExternalStore(ApiModel):
 class Store(ApiModel):
     """Where vectors live."""
 
-    rules = (
-        Rule(
-            field="external",
-            cel="self.mode != 'External' || has(self.external)",
-            message="external is required when mode is External: give its uri",
-            holds=lambda store: store.mode is not StoreMode.EXTERNAL or store.external is not None,
-            reason="FieldValueRequired",
-        ),
-        Rule(
-            field="external",
-            cel="self.mode == 'External' || !has(self.external)",
-            message="external is only for mode External: remove it",
-            holds=lambda store: store.mode is StoreMode.EXTERNAL or store.external is None,
-            reason="FieldValueForbidden",
-        ),
-    )
+    rules = (*block_of("external", choice="mode", value="External", remedy="give its uri"),)
 
     mode: StoreMode = StoreMode.EMBEDDED
     """Embedded: milvus-lite beside the knowledge service. External: a Milvus at a URI."""

@@ -12,6 +12,7 @@ from hearth_api.kinds.base import (
     ResourceInfo,
     Rule,
     Status,
+    block_of,
     immutable,
     map_by,
     ready_columns,
@@ -156,34 +157,8 @@ class InferenceNodeSpec(ApiModel):
 
     rules = (
         immutable("type", "delete the InferenceNode and make it anew"),
-        Rule(
-            field="managed",
-            cel="self.type != 'Managed' || has(self.managed)",
-            message="managed is required when type is Managed: add 'managed: {}'",
-            holds=lambda spec: spec.type is not NodeType.MANAGED or spec.managed is not None,
-            reason="FieldValueRequired",
-        ),
-        Rule(
-            field="managed",
-            cel="self.type == 'Managed' || !has(self.managed)",
-            message="managed is only for type Managed: remove it",
-            holds=lambda spec: spec.type is NodeType.MANAGED or spec.managed is None,
-            reason="FieldValueForbidden",
-        ),
-        Rule(
-            field="external",
-            cel="self.type != 'External' || has(self.external)",
-            message="external is required when type is External: say where the machine is",
-            holds=lambda spec: spec.type is not NodeType.EXTERNAL or spec.external is not None,
-            reason="FieldValueRequired",
-        ),
-        Rule(
-            field="external",
-            cel="self.type == 'External' || !has(self.external)",
-            message="external is only for type External: remove it",
-            holds=lambda spec: spec.type is NodeType.EXTERNAL or spec.external is None,
-            reason="FieldValueForbidden",
-        ),
+        *block_of("managed", choice="type", value="Managed", remedy="add 'managed: {}'"),
+        *block_of("external", choice="type", value="External", remedy="say where the machine is"),
         Rule(
             field="accelerator",
             cel="self.type != 'Managed' || self.accelerator.type != 'Metal'",

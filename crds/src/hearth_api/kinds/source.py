@@ -13,6 +13,7 @@ from hearth_api.kinds.base import (
     ResourceInfo,
     Rule,
     Status,
+    block_of,
     immutable,
     ready_columns,
 )
@@ -93,34 +94,8 @@ class IngestionSourceSpec(ApiModel):
     rules = (
         immutable("type", "make another IngestionSource"),
         immutable("knowledgeBaseRef", "its documents are there; make another IngestionSource"),
-        Rule(
-            field="email",
-            cel="self.type != 'Email' || has(self.email)",
-            message="email is required when type is Email: give its path",
-            holds=lambda spec: spec.type is not SourceType.EMAIL or spec.email is not None,
-            reason="FieldValueRequired",
-        ),
-        Rule(
-            field="email",
-            cel="self.type == 'Email' || !has(self.email)",
-            message="email is only for type Email: remove it",
-            holds=lambda spec: spec.type is SourceType.EMAIL or spec.email is None,
-            reason="FieldValueForbidden",
-        ),
-        Rule(
-            field="documents",
-            cel="self.type != 'Documents' || has(self.documents)",
-            message="documents is required when type is Documents: give its path",
-            holds=lambda spec: spec.type is not SourceType.DOCUMENTS or spec.documents is not None,
-            reason="FieldValueRequired",
-        ),
-        Rule(
-            field="documents",
-            cel="self.type == 'Documents' || !has(self.documents)",
-            message="documents is only for type Documents: remove it",
-            holds=lambda spec: spec.type is SourceType.DOCUMENTS or spec.documents is None,
-            reason="FieldValueForbidden",
-        ),
+        *block_of("email", choice="type", value="Email", remedy="give its path"),
+        *block_of("documents", choice="type", value="Documents", remedy="give its path"),
     )
 
     suspend: bool = False
