@@ -18,6 +18,7 @@ RAY_NODE_LABEL = "hearth-node"
 
 AUDIENCE_KNOWLEDGE = "hearth-knowledge"
 AUDIENCE_GATEWAY = "hearth-gateway"
+AUDIENCE_EGRESS = "hearth-egress"
 TOKEN_MOUNT = "/var/run/secrets/hearth"
 
 DATA_CLAIM = "hearth-data"

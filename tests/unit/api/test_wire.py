@@ -41,7 +41,8 @@ FROM_INTERFACES: dict[str, Any] = {
     "created": "2026-10-05T09:12:44+02:00", "modified": "2026-10-05T09:12:44+02:00",
     "authors": [{"id": "person-a", "name": "Anna Berg", "address": "anna@example.org"}],
     "participants": [{"id": "person-b", "name": "Ben", "address": "ben@example.org", "role": "to"}],
-    "thread": {"id": "t", "position": 3, "parent": "email-p"}, "permalink": "mid:1712@example.org", "trust": "Known",
+    "thread": {"id": "t", "position": 3, "parent": "email-p"}, "permalink": "mid:1712@example.org", "identities": ["mid:<1712@example.org>"],
+    "trust": "Known",
     "segments": [
         {
             "text": "Grüße, the vendor is late.", "role": "body", "author": "person-a",
@@ -215,7 +216,7 @@ def test_a_short_report_keeps_everything() -> None:
     [
         (RunSpec, {"source": "inbox", "knowledgeBase": "work", "type": "email", "path": "/data/sample/mail.mbox",
                    "format": "mbox", "include": ["*"], "exclude": [], "trust": "Known", "atSource": False,
-                   "limits": {"itemBytes": 1, "attachmentDepth": 2, "pages": 3, "secondsPerItem": 4},
+                   "limits": {"itemBytes": 1, "attachmentDepth": 2, "pages": 3, "secondsPerItem": 4, "entries": 5, "expandedBytes": 6, "ratio": 7},
                    "knowledgeUrl": "http://hearth-knowledge:8080", "tokenPath": "/t"}),
         (KbConfig, {"embedding": {"model": "embed", "digest": "sha256:0", "dimensions": 384},
                     "chunking": {"targetTokens": 160, "overlapTokens": 20}, "store": {"mode": "Embedded"},

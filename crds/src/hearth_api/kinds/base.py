@@ -69,6 +69,17 @@ def block_of(field: str, *, choice: str, value: str, remedy: str) -> tuple[Rule,
     )
 
 
+def exactly_one_of(first: str, second: str) -> Rule:
+    """Return the rule that one of two optional fields of one word is given, and not both."""
+    return Rule(
+        field=first,
+        cel=f"has(self.{first}) != has(self.{second})",
+        message=f"exactly one of {first} and {second} is required",
+        holds=lambda model: (getattr(model, first) is None) != (getattr(model, second) is None),
+        reason="FieldValueRequired",
+    )
+
+
 def map_by(key: str) -> dict[str, Any]:
     """Return the schema extension of a list whose members are told apart by `key` (its JSON name)."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}

@@ -37,18 +37,22 @@ Sha256 = Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 RelativePath = Annotated[str, Field(min_length=1, max_length=1024)]
 Glob = Annotated[str, Field(min_length=1, max_length=256)]
+HostName = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+FindingType = Annotated[str, Field(max_length=32, pattern=r"^[a-z][a-z-]*$")]
 AbsolutePath = Annotated[str, Field(max_length=512, pattern=r"^/[^:]*$")]
 
 
-def no_parent_steps(field: str) -> Rule:
-    """Return the rule that a path, a required field, has no `..` step."""
+def no_parent_steps(field: str, *, optional: bool = False) -> Rule:
+    """Return the rule that a path has no `..` step."""
 
     def holds(model: Any) -> bool:
-        return ".." not in getattr(model, field).split("/")
+        return ".." not in (getattr(model, field) or "").split("/")
 
+    given = f"!has(self.{field}) || " if optional else ""
     return Rule(
         field=field,
-        cel=rf"!self.{field}.matches('(^|/)[.][.](/|$)')",
+        cel=rf"{given}!self.{field}.matches('(^|/)[.][.](/|$)')",
         message=f"{field} must not contain '..': name the folder itself",
         holds=holds,
     )

@@ -18,8 +18,9 @@ from hearth_api.kinds.base import (
     map_by,
     ready_columns,
 )
-from hearth_api.kinds.fields import Count, DnsLabel, SecretRef
+from hearth_api.kinds.fields import Count, DnsLabel, FindingType, SecretRef
 from hearth_api.names import API_VERSION, SECRET_KEK
+from hearth_api.wire.knowledge import PrivacyPolicy, SecretsPolicy
 
 
 class StoreMode(StrEnum):
@@ -95,6 +96,20 @@ class Encryption(ApiModel):
     """Secret with the key-encryption keys by version (v1, v2, ...)."""
 
 
+class Privacy(ApiModel):
+    """What becomes of personal data and credentials in what is indexed, put into prompts and shown."""
+
+    policy: PrivacyPolicy = PrivacyPolicy.OFF
+    """Off: as it came. Mask: replaced by its type. Pseudonymise: persons get names that stay the same, the rest is
+    masked."""
+    secrets: SecretsPolicy = SecretsPolicy.MASK
+    """Passwords, keys and tokens, whatever the policy is: Mask or Keep."""
+    keep: Annotated[tuple[FindingType, ...], Field(max_length=32)] = ()
+    """Types that the policy leaves as they are, as phone or email."""
+    at_source: bool = False
+    """Mask in the ingestion pod already: what was masked is stored nowhere, and originals are not kept."""
+
+
 class KnowledgeBaseSpec(ApiModel):
     """Documents and an index over them."""
 
@@ -111,6 +126,8 @@ class KnowledgeBaseSpec(ApiModel):
     """How documents are cut into passages. A change means that everything is indexed again."""
     store: Store = Store()
     """Where vectors live."""
+    privacy: Privacy = Privacy()
+    """What becomes of personal data and credentials. A change means that everything is indexed again."""
     encryption: Encryption = Encryption()
     """Which keys encrypt documents at rest."""
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
@@ -150,6 +167,8 @@ class KnowledgeBaseStatus(Status):
     """Passages in the index."""
     pending: Count | None = None
     """Documents that wait to be indexed."""
+    quarantined: Count | None = None
+    """Passages that are withheld because they may be instructions to the model."""
     embedding: EmbeddingStatus | None = None
     """The model that the index was made with."""
     sources: Annotated[tuple[SourceFreshness, ...], Field(max_length=256, json_schema_extra=map_by("source"))] = ()

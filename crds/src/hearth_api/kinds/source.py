@@ -14,14 +14,30 @@ from hearth_api.kinds.base import (
     Rule,
     Status,
     block_of,
+    exactly_one_of,
     immutable,
     ready_columns,
 )
-from hearth_api.kinds.fields import Count, Glob, ObjectName, ObjectRef, Quantity, RelativePath, no_parent_steps
+from hearth_api.kinds.fields import (
+    Count,
+    Glob,
+    HostName,
+    LabelValue,
+    ObjectName,
+    ObjectRef,
+    Port,
+    Quantity,
+    RelativePath,
+    SecretRef,
+    no_parent_steps,
+)
 from hearth_api.names import API_VERSION, DATA_CLAIM
 from hearth_api.wire.documents import Trust
 
 CRON_PATTERN = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[-0-9A-Za-z*/,?]+( +[-0-9A-Za-z*/,?]+){4})$"
+
+
+Counts = Annotated[dict[LabelValue, Count], Field(max_length=64)]
 
 
 class SourceType(StrEnum):
@@ -29,6 +45,8 @@ class SourceType(StrEnum):
 
     EMAIL = "Email"
     DOCUMENTS = "Documents"
+    TEAMS = "Teams"
+    CALENDAR = "Calendar"
 
 
 class MailFormat(StrEnum):
@@ -47,16 +65,22 @@ class DataVolume(ApiModel):
     """Claim in the same namespace."""
 
 
-class _PathSource(ApiModel):
-    rules = (
+def _relative_path(*, optional: bool = False) -> tuple[Rule, ...]:
+    """Rules of a path within a volume."""
+    given = "!has(self.path) || " if optional else ""
+    return (
         Rule(
             field="path",
-            cel="!self.path.startsWith('/')",
+            cel=f"{given}!self.path.startsWith('/')",
             message="path must be relative to the volume: remove the leading '/'",
-            holds=lambda source: not source.path.startswith("/"),
+            holds=lambda source: source.path is None or not source.path.startswith("/"),
         ),
-        no_parent_steps("path"),
+        no_parent_steps("path", optional=optional),
     )
+
+
+class _PathSource(ApiModel):
+    rules = _relative_path()
 
     volume: DataVolume = DataVolume()
     """Where the files are."""
@@ -64,15 +88,97 @@ class _PathSource(ApiModel):
     """File or folder within the volume; '.' is all of it."""
 
 
-class EmailSource(_PathSource):
-    """Mail in files."""
+class MailSecurity(StrEnum):
+    """How the connection is protected. There is no unprotected one."""
 
+    TLS = "TLS"
+    STARTTLS = "StartTLS"
+
+
+class Imap(ApiModel):
+    """A mailbox account on an IMAP server. It is only read: no flag is set."""
+
+    host: HostName
+    """Name or address of the server; its certificate must carry it."""
+    port: Port = 993
+    """993 for TLS, usually 143 for StartTLS."""
+    security: MailSecurity = MailSecurity.TLS
+    """How the connection is protected."""
+    secret_ref: SecretRef
+    """Secret with username and password, and ca.crt where the server's certificate is the house's own."""
+    include: Annotated[tuple[Glob, ...], Field(max_length=64)] = ()
+    """Only mailboxes whose name matches one of these globs, as INBOX or Projects/*; empty takes all."""
+    exclude: Annotated[tuple[Glob, ...], Field(max_length=64)] = ()
+    """Mailboxes that are left out, as Trash."""
+
+
+class EmailSource(ApiModel):
+    """Mail in files, or in an account."""
+
+    rules = (*_relative_path(optional=True), exactly_one_of("path", "imap"))
+
+    volume: DataVolume = DataVolume()
+    """Where the files are."""
+    path: RelativePath | None = None
+    """File or folder within the volume; '.' is all of it."""
     format: MailFormat = MailFormat.AUTO
     """Auto looks at the files."""
+    imap: Imap | None = None
+    """A live account."""
 
 
 class DocumentsSource(_PathSource):
-    """Text, Markdown, HTML and PDF files."""
+    """Text, Markdown, HTML, CSV, PDF, office documents (DOCX, PPTX, XLSX, ODF, RTF), and archives of these."""
+
+
+class TeamsSource(_PathSource):
+    """Teams exports: JSON of Microsoft Graph, or the Skype-shaped messages.json, also inside its tar."""
+
+
+class CalDav(ApiModel):
+    """A calendar account on a CalDAV server. It is only read."""
+
+    rules = (
+        Rule(
+            field="url",
+            cel="!self.url.contains('@')",
+            message="url must not carry credentials: they would be readable in the resource",
+            holds=lambda caldav: "@" not in caldav.url,
+        ),
+    )
+
+    url: Annotated[str, Field(max_length=512, pattern=r"^https://[^\s/]+(/\S*)?$")]
+    """Of a server, a principal, a home or one calendar."""
+    secret_ref: SecretRef
+    """Secret with username and password, and ca.crt where the server's certificate is the house's own."""
+    include: Annotated[tuple[Glob, ...], Field(max_length=64)] = ()
+    """Only calendars whose name matches one of these globs; empty takes all."""
+    exclude: Annotated[tuple[Glob, ...], Field(max_length=64)] = ()
+    """Calendars that are left out."""
+
+
+class CalendarWindow(ApiModel):
+    """Which occurrences of recurring events become passages, counted from the day of the run."""
+
+    past_days: Annotated[int, Field(ge=0, le=3660)] = 365
+    """Days before today."""
+    future_days: Annotated[int, Field(ge=0, le=3660)] = 365
+    """Days after today."""
+
+
+class CalendarSource(ApiModel):
+    """ICS files, or calendars in an account. Floating times are read in the source's timeZone."""
+
+    rules = (*_relative_path(optional=True), exactly_one_of("path", "caldav"))
+
+    volume: DataVolume = DataVolume()
+    """Where the files are."""
+    path: RelativePath | None = None
+    """File or folder within the volume; '.' is all of it."""
+    caldav: CalDav | None = None
+    """A live account."""
+    window: CalendarWindow = CalendarWindow()
+    """Which occurrences of recurring events become passages."""
 
 
 class ItemLimits(ApiModel):
@@ -86,6 +192,12 @@ class ItemLimits(ApiModel):
     """Most pages of one document."""
     seconds_per_item: Annotated[int, Field(ge=1, le=3600)] = 60
     """Longest time for one item."""
+    entries: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Most entries of one archive, its nested archives included."""
+    expanded_bytes: Quantity = "500M"
+    """Most bytes that one item may unpack to."""
+    ratio: Annotated[int, Field(ge=2, le=100_000)] = 200
+    """Most times that an archive's entry may grow when it is unpacked."""
 
 
 class IngestionSourceSpec(ApiModel):
@@ -96,6 +208,8 @@ class IngestionSourceSpec(ApiModel):
         immutable("knowledgeBaseRef", "its documents are there; make another IngestionSource"),
         *block_of("email", choice="type", value="Email", remedy="give its path"),
         *block_of("documents", choice="type", value="Documents", remedy="give its path"),
+        *block_of("teams", choice="type", value="Teams", remedy="give its path"),
+        *block_of("calendar", choice="type", value="Calendar", remedy="give its path or caldav"),
     )
 
     suspend: bool = False
@@ -105,13 +219,17 @@ class IngestionSourceSpec(ApiModel):
     type: SourceType
     """What the source holds."""
     email: EmailSource | None = None
-    """Mail in files."""
+    """Mail in files, or in an account."""
     documents: DocumentsSource | None = None
     """Documents in files."""
+    teams: TeamsSource | None = None
+    """Teams exports."""
+    calendar: CalendarSource | None = None
+    """Calendars in files, or in an account."""
     schedule: Annotated[str, Field(max_length=128, pattern=CRON_PATTERN)] | None = None
     """Cron expression; absent: one run at first, later ones with the run-now annotation only."""
     time_zone: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9+_/-]*$")] = "Etc/UTC"
-    """Time zone of the schedule, as Europe/Berlin."""
+    """Time zone of the schedule, of a calendar's floating times and of its days, as Europe/Berlin."""
     trust: Trust = Trust.EXTERNAL
     """How far the text may be believed. Text from a source is data, never an instruction."""
     include: Annotated[tuple[Glob, ...], Field(max_length=64)] = ()
@@ -124,9 +242,14 @@ class IngestionSourceSpec(ApiModel):
     """Longest time of one run."""
 
     @property
-    def location(self) -> EmailSource | DocumentsSource:
+    def location(self) -> EmailSource | DocumentsSource | TeamsSource | CalendarSource:
         """The block that `type` names."""
-        block = self.email if self.type is SourceType.EMAIL else self.documents
+        block = {
+            SourceType.EMAIL: self.email,
+            SourceType.DOCUMENTS: self.documents,
+            SourceType.TEAMS: self.teams,
+            SourceType.CALENDAR: self.calendar,
+        }[self.type]
         if block is None:  # excluded by the rules
             raise ValueError(f"no block for type {self.type}")
         return block
@@ -172,6 +295,10 @@ class RunStatus(ApiModel):
     """Documents by what happened to them."""
     bytes: Count = 0
     """Bytes read from the source."""
+    privacy: Counts | None = None
+    """The privacy report: findings by type in what the run added or updated."""
+    withheld: Counts | None = None
+    """Passages and parts that were quarantined or stripped, by reason."""
     first_error: Annotated[str, Field(max_length=1024)] | None = None
     """First thing that went wrong."""
 

@@ -86,6 +86,9 @@ class Segment(StrictModel):
     time: datetime | None = None
     permalink: str | None = None
     anchor: Anchor | None = None
+    quarantine: str | None = None
+    """Why the segment is withheld (a code, as "instruction-to-model"): stored, but neither indexed, shown nor prompted
+    until somebody releases it."""
 
 
 class AttachmentRef(StrictModel):
@@ -98,9 +101,13 @@ class AttachmentRef(StrictModel):
 
 
 class Link(StrictModel):
-    """A relation to another document."""
+    """A relation to another document.
 
-    rel: Literal["meeting", "reply", "attachment", "mention", "same-event"]
+    `target` is a document's id or one of its `identities` ("uid:...", "mid:...", "url:..."); the knowledge service
+    joins the two, whichever arrives first.
+    """
+
+    rel: Literal["meeting", "reply", "attachment", "mention", "same-event", "quote", "file"]
     target: str
 
 
@@ -145,6 +152,9 @@ class NormalDocument(StrictModel):
     participants: tuple[Participant, ...] = ()
     thread: ThreadRef | None = None
     permalink: str | None = None
+    identities: tuple[str, ...] = ()
+    """Names that other documents may call this one by: "uid:<iCalendar UID>", "mid:<Message-ID>", "url:<address>"
+    (a meeting's join address, a file's address), "chat:<conversation id>/<message id>"."""
     trust: Trust = Trust.EXTERNAL
     segments: tuple[Segment, ...] = ()
     attachments: tuple[AttachmentRef, ...] = ()

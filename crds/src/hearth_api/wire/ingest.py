@@ -20,6 +20,50 @@ class RunLimits(StrictModel):
     attachment_depth: int = Field(default=5, ge=1)
     pages: int = Field(default=2000, ge=1)
     seconds_per_item: int = Field(default=60, ge=1)
+    entries: int = Field(default=10_000, ge=1)
+    """Most entries of one archive, all its nested archives counted."""
+    expanded_bytes: int = Field(default=500_000_000, ge=1)
+    """Most bytes that one item may unpack to."""
+    ratio: int = Field(default=200, ge=2)
+    """Most times that an entry may grow when it is unpacked."""
+
+
+class ProxySpec(StrictModel):
+    """The way to the internet: a CONNECT proxy that checks the pod's projected token (Proxy-Authorization: Bearer)."""
+
+    url: str
+    """As http://hearth-egress:3128."""
+    token_path: str
+
+
+class ImapSpec(StrictModel):
+    """A mailbox account. User name, password and an optional ca.crt are files in `credentials_path`."""
+
+    host: str
+    port: int = Field(default=993, ge=1, le=65535)
+    security: Literal["tls", "starttls"] = "tls"
+    include: tuple[str, ...] = ()
+    """Globs of mailbox names as the server shows them, with "/" between levels; empty takes all."""
+    exclude: tuple[str, ...] = ()
+
+
+class CalDavSpec(StrictModel):
+    """A calendar account. User name, password and an optional ca.crt are files in `credentials_path`."""
+
+    url: str
+    """Of a server (found by /.well-known/caldav), a principal, a home or one calendar."""
+    include: tuple[str, ...] = ()
+    """Globs of calendar names; empty takes all."""
+    exclude: tuple[str, ...] = ()
+
+
+class CalendarSettings(StrictModel):
+    """How recurring events become occurrences: those within [today - past_days, today + future_days]."""
+
+    past_days: int = Field(default=365, ge=0, le=3660)
+    future_days: int = Field(default=365, ge=0, le=3660)
+    time_zone: str = "Etc/UTC"
+    """IANA name: the zone of floating times and the borders of days."""
 
 
 class RunSpec(StrictModel):
@@ -28,8 +72,15 @@ class RunSpec(StrictModel):
     source: str
     knowledge_base: str
     type: Literal["email", "documents", "calendar", "teams"]
-    path: str
-    """Absolute path inside the pod: the claim's mount joined with the source's path."""
+    path: str | None = None
+    """Absolute path inside the pod: the claim's mount joined with the source's path. None for live accounts."""
+    imap: ImapSpec | None = None
+    caldav: CalDavSpec | None = None
+    credentials_path: str | None = None
+    """Folder with the account's Secret as files: username, password, perhaps ca.crt."""
+    calendar: CalendarSettings = CalendarSettings()
+    proxy: ProxySpec | None = None
+    """How a live account is reached; None connects directly."""
     format: Literal["auto", "mbox", "maildir", "eml"] = "auto"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -59,6 +110,10 @@ class RunReport(StrictModel):
     outcome: Literal["Succeeded", "PartiallyFailed", "Failed"]
     counts: RunCounts = RunCounts()
     bytes: int = 0
+    privacy: dict[str, int] = Field(default_factory=dict)
+    """The privacy report: findings by type in what this run added or updated."""
+    withheld: dict[str, int] = Field(default_factory=dict)
+    """Segments and parts that were quarantined or stripped, by reason."""
     first_error: str | None = None
     errors: tuple[str, ...] = ()
 

@@ -20,6 +20,8 @@ class Scope(StrEnum):
     CHAT = "chat"
     EMBED = "embed"
     SEARCH = "search"
+    REVEAL = "reveal"
+    """See unfiltered texts and release what is quarantined. Every use is audited."""
     ADMIN = "admin"
 
 

@@ -40,12 +40,37 @@ class StoreConfig(StrictModel):
     uri: str | None = None
 
 
+class PrivacyPolicy(StrEnum):
+    """What becomes of personal data in what is indexed, put into prompts and shown."""
+
+    OFF = "Off"
+    MASK = "Mask"
+    PSEUDONYMISE = "Pseudonymise"
+
+
+class SecretsPolicy(StrEnum):
+    """What becomes of credentials (passwords, keys, tokens) in texts, whatever the policy for persons is."""
+
+    MASK = "Mask"
+    KEEP = "Keep"
+
+
+class PrivacyConfig(StrictModel):
+    """A knowledge base's privacy. A change indexes everything again; the sources are not needed for it."""
+
+    policy: PrivacyPolicy = PrivacyPolicy.OFF
+    secrets: SecretsPolicy = SecretsPolicy.MASK
+    keep: tuple[str, ...] = ()
+    """Types of findings that are left as they are, as "phone"."""
+
+
 class KbConfig(StrictModel):
     """Body of `PUT /v1/kbs/{kb}`: everything that the operator tells of a knowledge base."""
 
     embedding: EmbeddingConfig
     chunking: ChunkingConfig = ChunkingConfig()
     store: StoreConfig = StoreConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     kek: str = "hearth-kek"
 
 
@@ -84,6 +109,8 @@ class KbStatus(LenientModel):
     sources: tuple[SourceStatus, ...] = ()
     queue: QueueStatus = QueueStatus()
     consistency: Consistency
+    quarantined: int = 0
+    """Segments that are withheld now."""
 
 
 class RunKey(StrictModel):
@@ -121,6 +148,24 @@ class SearchRequest(SnakeModel):
     as_of: datetime | None = None
     rerank: bool = False
     explain: bool = False
+    expand: tuple[Literal["thread", "meeting"], ...] = ()
+    """Also say what belongs to each hit: the rest of its conversation; its meeting with invitation, chat and notes."""
+
+
+class Related(LenientSnakeModel):
+    """A document that belongs to a hit. `rel` says how it was found, the strongest reason first."""
+
+    document: str
+    rel: Literal["thread", "meeting", "invitation", "chat", "notes", "file", "reply", "same-event"]
+    reason: str
+    """What joins the two, as "iCalendar UID", "Message-ID", "address", "people and time"."""
+    title: str
+    kind: Kind
+    source: str
+    time: datetime | None = None
+    permalink: str | None = None
+    text: str = ""
+    """Its beginning, filtered like every other text."""
 
 
 class SearchHit(LenientSnakeModel):
@@ -141,6 +186,7 @@ class SearchHit(LenientSnakeModel):
     origin_key: str | None = None
     knowledge_base: str | None = None
     explain: dict[str, float] | None = None
+    related: tuple[Related, ...] = ()
 
 
 class SearchResponse(LenientSnakeModel):
@@ -148,3 +194,76 @@ class SearchResponse(LenientSnakeModel):
 
     results: tuple[SearchHit, ...]
     took_ms: float
+
+
+class QuarantinedSegment(LenientModel):
+    """One withheld segment, as `GET /v1/kbs/{kb}/quarantine` lists it (newest first)."""
+
+    document: str
+    version: int
+    segment: int
+    reason: str
+    title: str
+    source: str
+    kind: Kind
+    time: datetime | None = None
+    excerpt: str = ""
+    """At most 200 characters, filtered by the privacy policy: for the owner's eye, never for a prompt."""
+
+
+class QuarantineList(LenientModel):
+    """Answer of `GET /v1/kbs/{kb}/quarantine?after=<cursor>&limit=`."""
+
+    items: tuple[QuarantinedSegment, ...]
+    next: str | None = None
+
+
+class ReleaseRequest(StrictModel):
+    """Body of `POST /v1/kbs/{kb}/documents/{id}/release`. It is audited and holds for later versions' same text."""
+
+    actor: str = Field(min_length=1, max_length=128)
+    """Public id of the API key that asks; the gateway fills it in."""
+    reason: str = Field(min_length=1, max_length=500)
+    segments: tuple[int, ...] | None = None
+    """None: all withheld segments of the document's present version."""
+
+
+class ReleaseAnswer(LenientModel):
+    """What was released."""
+
+    released: int
+
+
+class RevealRequest(StrictModel):
+    """Body of `POST /v1/kbs/{kb}/documents/{id}/reveal`: the text as it came, audited before it is given."""
+
+    actor: str = Field(min_length=1, max_length=128)
+    reason: str = Field(min_length=1, max_length=500)
+    version: int | None = None
+    original: bool = False
+    """Give a one-time permission for `/original?reveal=<ticket>` instead of the text."""
+
+
+class RevealAnswer(LenientModel):
+    """The unfiltered document (as NormalDocument JSON), or a ticket for its original that holds for a minute."""
+
+    document: dict[str, object] | None = None
+    ticket: str | None = None
+
+
+class AuditEntry(LenientModel):
+    """One act that shows or changes what is withheld. Never holds content."""
+
+    time: datetime
+    actor: str
+    act: Literal["reveal", "reveal-original", "release"]
+    document: str
+    version: int
+    reason: str
+
+
+class AuditList(LenientModel):
+    """Answer of `GET /v1/kbs/{kb}/audit?after=<cursor>&limit=`, newest first."""
+
+    items: tuple[AuditEntry, ...]
+    next: str | None = None

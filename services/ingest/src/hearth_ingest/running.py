@@ -104,6 +104,8 @@ async def _run(spec: RunSpec, *, tally: Tally, client: Callable[[RunSpec], Knowl
 def _open_source(spec: RunSpec) -> tuple[ParseContext, Source]:
     if spec.type not in _PARSED:
         raise SourceError(f"sources of type {spec.type} come with a later release")
+    if spec.path is None:
+        raise SourceError(f"the run names no path for a source of type {spec.type}")
     root = Path(spec.path)
     if ".." in root.parts or root.resolve() != root.absolute():
         raise SourceError(f"{root} leads elsewhere: neither '..' nor a symbolic link is followed")
