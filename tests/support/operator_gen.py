@@ -72,4 +72,5 @@ def knowledge_base(name: str = "work", *, status=None, meta=None, **spec: Any) -
 def source(name: str = "inbox", *, status=None, annotations=None, **spec: Any) -> IngestionSource:
     """An IngestionSource of mail."""
     body = {"knowledgeBaseRef": {"name": "work"}, "type": "Email", "email": {"path": "mail.mbox"}, **spec}
+    body = {key: value for key, value in body.items() if value is not None}
     return _resource("IngestionSource", name, body, status=status, annotations=annotations or {})

@@ -5,6 +5,7 @@ import hashlib
 from hearth_api.names import (
     ANNOTATION_RUN_NOW,
     API_VERSION,
+    AUDIENCE_EGRESS,
     AUDIENCE_KNOWLEDGE,
     FIELD_MANAGER,
     GROUP,
@@ -27,6 +28,7 @@ from hearth_api.names import (
 __all__ = [
     "ANNOTATION_RUN_NOW",
     "API_VERSION",
+    "AUDIENCE_EGRESS",
     "AUDIENCE_KNOWLEDGE",
     "FIELD_MANAGER",
     "GROUP",

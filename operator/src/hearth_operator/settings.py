@@ -46,6 +46,8 @@ class Settings:
     image_pull_policy: str = "IfNotPresent"
     knowledge_url: str = DEFAULT_KNOWLEDGE_URL
     knowledge_token_path: str = DEFAULT_TOKEN_PATH
+    egress_url: str | None = None
+    """CONNECT proxy of live accounts; None: they connect directly."""
     storage_class: str | None = None
     http_port: int = 8080
     intervals: Intervals = Intervals()
@@ -70,6 +72,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         image_pull_policy=environ.get("HEARTH_IMAGE_PULL_POLICY") or "IfNotPresent",
         knowledge_url=(environ.get("HEARTH_KNOWLEDGE_URL") or DEFAULT_KNOWLEDGE_URL).rstrip("/"),
         knowledge_token_path=environ.get("HEARTH_KNOWLEDGE_TOKEN_PATH") or DEFAULT_TOKEN_PATH,
+        egress_url=(environ.get("HEARTH_EGRESS_URL") or "").rstrip("/") or None,
         storage_class=environ.get("HEARTH_STORAGE_CLASS") or None,
         http_port=int(port),
     )

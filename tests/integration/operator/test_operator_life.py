@@ -10,10 +10,13 @@ from hearth_operator.rbac import role_rules
 from integration.operator.test_operator_quickstart import QUICKSTART, REPORT, active_job, bring_up, versions
 from support.operator_outside import finish_job
 
+NAMES = {"node": "home", "knowledge": "work"}
 
-async def up(stage, *files: str) -> None:
-    """Apply only some files of the quickstart."""
-    stage.apply(*(f for f in QUICKSTART if any(part in f.name for part in files)))
+
+async def up(stage, *parts: str) -> None:
+    """Apply only some resources of the quickstart."""
+    wanted = {NAMES.get(part, part) for part in parts}
+    stage.apply(*(item for item in QUICKSTART if item["metadata"]["name"] in wanted))
 
 
 async def test_runs_are_started_by_the_annotation_retried_and_suspended(stage) -> None:
@@ -229,3 +232,36 @@ async def test_an_operator_that_may_not_watch_ends_instead_of_standing_still(sta
     done, _ = await asyncio.wait({running}, timeout=110)
     assert done, "the operator goes on without its watches"
     assert running.exception() is not None
+
+
+async def test_a_live_account_waits_for_its_secret_and_then_runs(stage) -> None:
+    await stage.start()
+    await up(stage, "node", "embed", "knowledge")
+    await stage.until_condition("KnowledgeBase", "work", "True")
+    live = {
+        "apiVersion": "hearth.banjonet.com/v1alpha1",
+        "kind": "IngestionSource",
+        "metadata": {"name": "live"},
+        "spec": {
+            "knowledgeBaseRef": {"name": "work"},
+            "type": "Email",
+            "email": {"imap": {"host": "mail.lan", "secretRef": {"name": "account"}}},
+        },
+    }
+    stage.apply(live)
+    told = await stage.until_condition("IngestionSource", "live", "False", reason="SecretNotFound")
+    assert "account" in told["message"]
+    stage.kubectl("create", "secret", "generic", "account", "--from-literal=username=anna")
+    await stage.until(lambda: _says(stage, "live", "lacks password"))
+    stage.kubectl("delete", "secret", "account")
+    stage.kubectl("create", "secret", "generic", "account", "--from-literal=username=a", "--from-literal=password=b")
+    job = await stage.until(lambda: active_job(stage, "live"), seconds=40)
+    report = {**REPORT, "privacy": {"phone": 3}, "withheld": {"hidden-text": 1}}
+    await finish_job(stage.kube, job, namespace=stage.namespace, report=report)
+    await stage.until_condition("IngestionSource", "live", "True")
+    run = (await stage.kube.get("IngestionSource", "live"))["status"]["lastRun"]
+    assert (run["privacy"], run["withheld"]) == ({"phone": 3}, {"hidden-text": 1})
+
+
+async def _says(stage, source: str, words: str) -> bool:
+    return words in (await stage.condition("IngestionSource", source)).get("message", "")

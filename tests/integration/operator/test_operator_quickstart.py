@@ -2,10 +2,32 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from support.operator_outside import finish_job
 
-QUICKSTART = sorted((Path(__file__).parents[3] / "crds/examples/quickstart").glob("*.yaml"))
+FOLDER = Path(__file__).parents[3] / "crds/examples/quickstart"
+SOURCES = ("inbox", "documents", "chats", "calendar")
+
+
+def quickstart() -> list[dict[str, Any]]:
+    """The quickstart on one machine, `home`: there is one Ray outside."""
+    found = []
+    for file in sorted(FOLDER.glob("*.yaml")):
+        item = yaml.safe_load(file.read_text())
+        if item["kind"] == "InferenceNode":
+            if item["metadata"]["name"] == "gpu":
+                continue
+            item["metadata"]["name"] = "home"
+        for variant in item["spec"].get("variants", ()):
+            variant["node"] = {"name": "home"}
+        found.append(item)
+    return found
+
+
+QUICKSTART = quickstart()
 REPORT = {
     "started": "2026-10-05T09:00:00Z",
     "finished": "2026-10-05T09:00:09Z",
@@ -21,7 +43,7 @@ async def bring_up(stage) -> None:
     await stage.until_condition("ModelDeployment", "chat", "True")
     await stage.until_condition("ModelDeployment", "embed", "True")
     await stage.until_condition("KnowledgeBase", "work", "True")
-    for source in ("inbox", "documents"):
+    for source in SOURCES:
         job = await stage.until(lambda s=source: active_job(stage, s), why=f"first run of {source}")
         await finish_job(stage.kube, job, namespace=stage.namespace, report=REPORT)
         await stage.until_condition("IngestionSource", source, "True")

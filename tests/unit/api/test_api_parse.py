@@ -142,7 +142,7 @@ def test_a_status_in_the_shape_of_another_release_counts_as_not_observed() -> No
 
 def test_null_is_the_same_as_absent() -> None:
     document = example("knowledgebase/full.yaml")
-    document["spec"] |= {"suspend": None, "store": None, "chunking": {"targetTokens": None}, "encryption": None}
+    document["spec"] |= {"suspend": None, "store": None, "chunking": {"targetTokens": None}, "encryption": None, "privacy": None}
     kb = parse_object(document)
     assert isinstance(kb, KnowledgeBase)
     smallest = parse_object(example("knowledgebase/smallest.yaml"))

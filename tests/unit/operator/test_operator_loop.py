@@ -286,7 +286,7 @@ def test_plan_prints_what_files_lead_to() -> None:
     out, err = io.StringIO(), io.StringIO()
     assert plan_files([QUICKSTART], out=out, err=err) == 0
     text = out.getvalue()
-    assert "ModelDeployment chat: deploy chat.cpu on home (LlamaCpp" in text
+    assert "ModelDeployment chat: deploy chat.cpu on studio (LlamaCpp" in text
     assert "IngestionSource inbox: runs once, then when asked to; reads sample/mail.mbox of claim hearth-data" in text
     assert "  CronJob hearth-ingest-inbox" in text
 

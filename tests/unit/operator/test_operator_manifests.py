@@ -1,11 +1,12 @@
 """Whole objects against golden files, and what must hold of every one of them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from hearth_api.wire.ingest import RunSpec
+from hearth_api.wire.ingest import CalendarSettings, RunSpec
 from hearth_api.wire.keys import ApiKeyRecord, Scope
 from hearth_operator.manifests.gateway_access import build_gateway_access
 from hearth_operator.manifests.node import build_node
@@ -125,3 +126,49 @@ def test_no_nodes_mean_no_rule_because_one_without_names_means_all() -> None:
     rule = build_gateway_access(["b", "a", "a"], namespace="n")[0]["rules"][0]
     assert rule["resourceNames"] == ["a", "b"]
     assert rule["verbs"] == ["get", "watch"]
+
+
+def live(**spec):
+    return source(
+        type="Email",
+        email={"imap": {"host": "mail.lan", "secretRef": {"name": "account"}, "security": "StartTLS", "port": 143}},
+        **spec,
+    )
+
+
+def test_a_live_account_is_reached_through_the_proxy_with_its_secret_as_files() -> None:
+    settings = replace(SETTINGS, egress_url="http://hearth-egress:3128")
+    _, config, cron = build_source(live(), settings=settings, at_source=True)
+    spec = RunSpec.model_validate(json.loads(config["data"]["run.json"]))
+    assert spec.path is None
+    assert spec.at_source is True
+    assert (spec.imap.host, spec.imap.port, spec.imap.security) == ("mail.lan", 143, "starttls")
+    assert spec.proxy.url == "http://hearth-egress:3128"
+    pod = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert set(volumes) == {"account", "run", "token", "token-egress", "tmp"}
+    assert volumes["account"]["secret"]["secretName"] == "account"
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts["account"] == spec.credentials_path
+    assert spec.proxy.token_path == f"{mounts['token-egress']}/token"
+    assert "account" not in json.dumps(pod["containers"][0]["env"]), "no credential in an environment"
+
+
+def test_without_a_proxy_a_live_account_is_reached_directly() -> None:
+    spec = RunSpec.model_validate(json.loads(build_source(live(), settings=SETTINGS)[1]["data"]["run.json"]))
+    assert spec.proxy is None
+
+
+def test_calendar_and_teams_sources_carry_their_settings() -> None:
+    calendar = source(
+        type="Calendar",
+        calendar={"path": "calendars", "window": {"pastDays": 10, "futureDays": 20}},
+        timeZone="Europe/Berlin",
+        email=None,
+    )
+    spec = RunSpec.model_validate(json.loads(build_source(calendar, settings=SETTINGS)[1]["data"]["run.json"]))
+    assert (spec.type, spec.path) == ("calendar", "/data/calendars")
+    assert spec.calendar == CalendarSettings(past_days=10, future_days=20, time_zone="Europe/Berlin")
+    teams = source(type="Teams", teams={"path": "teams"}, email=None)
+    spec = RunSpec.model_validate(json.loads(build_source(teams, settings=SETTINGS)[1]["data"]["run.json"]))
+    assert (spec.type, spec.path) == ("teams", "/data/teams")

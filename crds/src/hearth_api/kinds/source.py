@@ -254,6 +254,13 @@ class IngestionSourceSpec(ApiModel):
             raise ValueError(f"no block for type {self.type}")
         return block
 
+    @property
+    def account(self) -> Imap | CalDav | None:
+        """The account that is read over the network, or None where files are read."""
+        if self.email is not None and self.email.imap is not None:
+            return self.email.imap
+        return self.calendar.caldav if self.calendar is not None else None
+
 
 class RunCountsStatus(ApiModel):
     """Documents by what happened to them."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from hearth_api.kinds import AnyResource, InferenceNode, IngestionSource, KnowledgeBase, ModelDeployment
 from hearth_api.kinds.knowledge import DeletionPolicy
+from hearth_api.kinds.source import Imap
 from hearth_operator import names
 from hearth_operator.errors import InvalidSpecError
 from hearth_operator.plan.aliases import taken_by
@@ -72,11 +73,14 @@ def _knowledge(kb: KnowledgeBase, models: set[str]) -> str:
 def _source(source: IngestionSource) -> str:
     spec = source.spec
     when = f"runs at {spec.schedule} ({spec.time_zone})" if spec.schedule else "runs once, then when asked to"
-    claim = spec.location.volume.claim_name
-    return (
-        f"{names.SOURCE} {source.metadata.name}: {when}; reads {spec.location.path} of claim {claim} "
-        f"into {spec.knowledge_base_ref.name}"
-    )
+    account = spec.account
+    if isinstance(account, Imap):
+        what = f"the mailboxes of {account.host}:{account.port} with Secret {account.secret_ref.name}"
+    elif account is not None:
+        what = f"the calendars of {account.url} with Secret {account.secret_ref.name}"
+    else:
+        what = f"{spec.location.path} of claim {spec.location.volume.claim_name}"
+    return f"{names.SOURCE} {source.metadata.name}: {when}; reads {what} into {spec.knowledge_base_ref.name}"
 
 
 def summarize(manifests: Iterable[dict[str, Any]]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from hearth_api.kinds import KnowledgeBase, ModelDeployment
 from hearth_api.kinds.knowledge import DeletionPolicy, StoreMode
 from hearth_api.parse import ParseError, parse_observed
 from hearth_api.reasons import Reason
-from hearth_api.wire.knowledge import ChunkingConfig, EmbeddingConfig, KbConfig, KbStatus, StoreConfig
+from hearth_api.wire.knowledge import ChunkingConfig, EmbeddingConfig, KbConfig, KbStatus, PrivacyConfig, StoreConfig
 from hearth_api.wire.serve import Task
 from hearth_operator import names
 from hearth_operator.errors import InvalidSpecError, UnreachableError
@@ -98,6 +98,9 @@ def build_config(kb: KnowledgeBase, embedding: EmbeddingConfig) -> KbConfig:
         embedding=embedding,
         chunking=ChunkingConfig(target_tokens=chunking.target_tokens, overlap_tokens=chunking.overlap_tokens),
         store=StoreConfig(mode="External", uri=store.external.uri) if external and store.external else StoreConfig(),
+        privacy=PrivacyConfig(
+            policy=kb.spec.privacy.policy, secrets=kb.spec.privacy.secrets, keep=kb.spec.privacy.keep
+        ),
         kek=kb.spec.encryption.key_secret_ref.name,
     )
 

@@ -22,9 +22,10 @@ async def reconcile_source(ctx: Context, raw: dict[str, Any], source: IngestionS
     """One pass; returns the seconds until the next."""
     if source.metadata.deleting:
         return None
-    blocked = await _obstacle(ctx, source)
-    if blocked is None or source.status.last_run is not None:
-        objects = build_source(source, settings=ctx.settings)
+    kb, blocked = await _knowledge_base(ctx, source)
+    blocked = blocked or await _missing_input(ctx, source)
+    if kb is not None and (blocked is None or source.status.last_run is not None):
+        objects = build_source(source, settings=ctx.settings, at_source=kb.spec.privacy.at_source)
         await apply_objects(ctx, objects, of=f"{names.SOURCE} {source.metadata.name}")
     jobs = await observe_jobs(ctx, source.metadata.name)
     last_run_now = source.status.last_run_now
@@ -41,21 +42,40 @@ async def reconcile_source(ctx: Context, raw: dict[str, Any], source: IngestionS
     return ctx.settings.intervals.resync if blocked is None else ctx.settings.intervals.not_yet
 
 
-async def _obstacle(ctx: Context, source: IngestionSource) -> Verdict | None:
-    """Return why no run can start, or None."""
+async def _knowledge_base(ctx: Context, source: IngestionSource) -> tuple[KnowledgeBase | None, Verdict | None]:
+    """Return the source's knowledge base, and why it cannot take documents yet, if so."""
     wanted = source.spec.knowledge_base_ref.name
     raw = await ctx.kube.get(names.KNOWLEDGE_BASE, wanted)
     if raw is None:
-        return false(Reason.KNOWLEDGE_BASE_NOT_FOUND, f"no KnowledgeBase is called {wanted}")
+        return None, false(Reason.KNOWLEDGE_BASE_NOT_FOUND, f"no KnowledgeBase is called {wanted}")
     try:
         kb = parse_observed(raw)
     except ParseError as error:
-        return false(Reason.KNOWLEDGE_BASE_NOT_READY, f"{wanted}: {error}")
-    if not isinstance(kb, KnowledgeBase) or not is_true(kb.status.conditions, ConditionType.PROVISIONED):
-        return false(Reason.KNOWLEDGE_BASE_NOT_READY, f"waits for KnowledgeBase {wanted} to be Provisioned")
-    claim = source.spec.location.volume.claim_name
-    if await ctx.kube.get("PersistentVolumeClaim", claim) is None:
-        return false(Reason.CLAIM_NOT_FOUND, f"no PersistentVolumeClaim is called {claim}")
+        return None, false(Reason.KNOWLEDGE_BASE_NOT_READY, f"{wanted}: {error}")
+    if not isinstance(kb, KnowledgeBase):
+        return None, false(Reason.KNOWLEDGE_BASE_NOT_READY, f"{wanted} is not a KnowledgeBase")
+    if not is_true(kb.status.conditions, ConditionType.PROVISIONED):
+        return kb, false(Reason.KNOWLEDGE_BASE_NOT_READY, f"waits for KnowledgeBase {wanted} to be Provisioned")
+    return kb, None
+
+
+async def _missing_input(ctx: Context, source: IngestionSource) -> Verdict | None:
+    """Return what a run would not find: the claim with its files, or its account's Secret."""
+    account = source.spec.account
+    if account is None:
+        claim = source.spec.location.volume.claim_name
+        if await ctx.kube.get("PersistentVolumeClaim", claim) is None:
+            return false(Reason.CLAIM_NOT_FOUND, f"no PersistentVolumeClaim is called {claim}")
+        return None
+    secret = await ctx.kube.get("Secret", account.secret_ref.name)
+    if secret is None:
+        return false(
+            Reason.SECRET_NOT_FOUND,
+            f"no Secret is called {account.secret_ref.name}; it must hold username and password",
+        )
+    missing = [key for key in ("username", "password") if key not in (secret.get("data") or {})]
+    if missing:
+        return false(Reason.SECRET_NOT_FOUND, f"Secret {account.secret_ref.name} lacks {' and '.join(missing)}")
     return None
 
 

@@ -42,6 +42,7 @@ def knowledge_status(
         documents=observed.documents,
         chunks=observed.chunks,
         pending=observed.queue.pending,
+        quarantined=observed.quarantined,
         embedding=EmbeddingStatus(model=embedding.model, digest=embedding.digest, dimensions=embedding.dimensions),
         sources=tuple(
             SourceFreshness(source=s.source, documents=s.documents, last_write=s.last_write)

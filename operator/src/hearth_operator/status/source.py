@@ -98,6 +98,8 @@ def run_status(job: JobFacts) -> RunStatus:
         outcome=RunOutcome(report.outcome) if job.succeeded else RunOutcome.FAILED,
         counts=RunCountsStatus.model_validate(report.counts.model_dump()),
         bytes=report.bytes,
+        privacy=report.privacy or None,
+        withheld=report.withheld or None,
         first_error=(report.first_error or ("" if job.succeeded else job.message))[:1024] or None,
     )
 
