@@ -90,7 +90,7 @@ def test_every_container_passes_pod_security_restricted(render: Render, values: 
         assert not any("hostPath" in volume for volume in pod["volumes"]), name
         assert container["resources"]["requests"], name
         assert container["resources"]["limits"]["memory"], name
-    assert seen == 4
+    assert seen == 5
 
 
 def test_every_http_container_is_probed(render: Render) -> None:
@@ -156,3 +156,68 @@ def test_full_values_reach_the_objects(render: Render) -> None:
 
 def test_no_secret_is_rendered(render: Render) -> None:
     assert not by_kind(render(FULL), "Secret")
+
+
+def test_an_ingress_needs_a_host_and_ends_tls(render: Render) -> None:
+    values = {
+        "gateway": {"ingress": {"enabled": True, "host": "h.lan", "className": "traefik", "tls": {"secretName": "t"}}}
+    }
+    (ingress,) = by_kind(render(values), "Ingress").values()
+    assert ingress["spec"]["tls"] == [{"hosts": ["h.lan"], "secretName": "t"}]
+    assert ingress["spec"]["ingressClassName"] == "traefik"
+    assert ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"] == {
+        "name": "hearth-gateway", "port": {"name": "http"}
+    }  # fmt: skip
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        render({"gateway": {"ingress": {"enabled": True}}})
+    assert "gateway.ingress.host is needed" in refused.value.stderr
+
+
+def test_an_http_route_needs_a_gateway_and_sets_no_time_limit(render: Render) -> None:
+    parents = [{"name": "house", "namespace": "gateways", "sectionName": "https"}]
+    values = {"gateway": {"httpRoute": {"enabled": True, "hostnames": ["h.lan"], "parentRefs": parents}}}
+    (route,) = by_kind(render(values), "HTTPRoute").values()
+    assert route["spec"]["parentRefs"] == parents
+    assert route["spec"]["rules"][0]["backendRefs"] == [{"name": "hearth-gateway", "port": 80}]
+    assert route["spec"]["rules"][0]["timeouts"] == {"request": "0s"}
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        render({"gateway": {"httpRoute": {"enabled": True}}})
+    assert "parentRefs is needed" in refused.value.stderr
+
+
+def test_the_example_values_of_the_house_and_of_a_single_box(render: Render) -> None:
+    house = yaml.safe_load((CHART / "examples" / "house-values.yaml").read_text())
+    objects = render(house)
+    assert {"Ingress", "ServiceMonitor", "PrometheusRule", "NetworkPolicy"} <= {item["kind"] for item in objects}
+    blocks = json.dumps([item for item in objects if item["kind"] == "NetworkPolicy"])
+    assert "10.10.12.5/32" in blocks
+    assert "10.10.12.6/32" in blocks
+    volume = yaml.safe_load((CHART / "examples" / "house-backup-volume.yaml").read_text())
+    assert volume["spec"]["storageClassName"] == house["knowledge"]["backup"]["claim"]["storageClassName"]
+    assert volume["spec"]["nfs"]["server"] == "10.10.12.1"
+    box = render(yaml.safe_load((CHART / "examples" / "single-box-values.yaml").read_text()))
+    assert by_kind(box, "Service")["hearth-gateway"]["spec"]["type"] == "NodePort"
+
+
+def test_the_argo_cd_example_points_at_what_exists_in_waves(render: Render) -> None:
+    root = CHART.parents[1]
+    release, house = yaml.safe_load_all((CHART.parent / "argocd" / "hearth.yaml").read_text())
+    source = release["spec"]["source"]
+    assert (root / source["path"]).resolve() == CHART
+    files = [yaml.safe_load((CHART / name).read_text()) for name in source["helm"]["valueFiles"]]
+    render(
+        {
+            **files[0],
+            "networkPolicies": {**files[0]["networkPolicies"], **source["helm"]["valuesObject"]["networkPolicies"]},
+        }
+    )
+    wave = "argocd.argoproj.io/sync-wave"
+    assert int(release["metadata"]["annotations"][wave]) < int(house["metadata"]["annotations"][wave])
+    order = ["InferenceNode", "ModelDeployment", "KnowledgeBase", "IngestionSource"]
+    seen = {}
+    for file in (root / house["spec"]["source"]["path"]).glob("*.yaml"):
+        item = yaml.safe_load(file.read_text())
+        seen.setdefault(item["kind"], set()).add(int(item["metadata"]["annotations"][wave]))
+    assert [min(seen[kind]) for kind in order] == sorted(min(seen[kind]) for kind in order)
+    assert all(len(waves) == 1 for waves in seen.values())
+    assert set(seen) == set(order)

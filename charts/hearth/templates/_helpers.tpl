@@ -51,3 +51,47 @@ projected:
         expirationSeconds: 3600
         path: token
 {{- end }}
+
+{{/* An egress rule to addresses, or nothing where there are none. */}}
+{{- define "hearth.toCidrs" -}}
+{{- if .cidrs }}
+- to:
+    {{- range .cidrs }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  ports:
+    {{- range .ports }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+Where the API server is, as a JSON list of address blocks. A policy sees its addresses before or behind the Service
+"kubernetes", as the network plugin has it: both are listed. Rendered without a cluster: private addresses.
+*/}}
+{{- define "hearth.apiServerCidrs" -}}
+{{- $found := list -}}
+{{- if .Values.networkPolicies.apiServer.cidrs -}}
+{{- $found = .Values.networkPolicies.apiServer.cidrs -}}
+{{- else -}}
+{{- range (dig "spec" "clusterIPs" list (lookup "v1" "Service" "default" "kubernetes")) -}}
+{{- $found = append $found . -}}
+{{- end -}}
+{{- range (dig "items" list (lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "")) -}}
+{{- if eq "kubernetes" (dig "metadata" "labels" "kubernetes.io/service-name" "" .) -}}
+{{- range .endpoints -}}
+{{- range .addresses -}}
+{{- $found = append $found . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $blocks := list -}}
+{{- range ($found | uniq) -}}
+{{- $blocks = append $blocks (printf "%s/%s" . (ternary "128" "32" (contains ":" .))) -}}
+{{- end -}}
+{{- $found = $blocks | default (list "10.0.0.0/8" "172.16.0.0/12" "192.168.0.0/16" "fc00::/7") -}}
+{{- end -}}
+{{- $found | toJson -}}
+{{- end }}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from hearth_chart.dashboard import build_dashboard
 from hearth_chart.values import build_schema
 from hearth_operator.rbac import role_rules
 
@@ -18,6 +19,7 @@ def build_files() -> dict[Path, str]:
     return {
         CHART / "values.schema.json": json.dumps(build_schema(), indent=2, sort_keys=True) + "\n",
         CHART / "files" / "rbac" / "operator.yaml": rules,
+        CHART / "files" / "monitoring" / "dashboard.json": json.dumps(build_dashboard(), indent=1) + "\n",
     }
 
 

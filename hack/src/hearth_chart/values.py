@@ -65,6 +65,39 @@ class GatewayService(Values):
     node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
 
+class Tls(Values):
+    """The certificate of a host name."""
+
+    secret_name: str = Field(default="", description="Secret with tls.crt and tls.key; empty: no TLS here.")
+
+
+class Ingress(Values):
+    """An Ingress to the gateway."""
+
+    enabled: bool = False
+    class_name: str = Field(default="", description="Empty: the cluster's default class.")
+    host: str = Field(default="", description="Name under which the gateway is reached.")
+    annotations: dict[str, str] = {}
+    tls: Tls = Tls()
+
+
+class ParentRef(Values):
+    """A Gateway (of the Gateway API) that takes the route."""
+
+    name: DnsLabel
+    namespace: DnsLabel | None = None
+    section_name: str | None = Field(default=None, description="Its listener, as https: TLS ends there.")
+
+
+class HttpRoute(Values):
+    """An HTTPRoute to the gateway."""
+
+    enabled: bool = False
+    hostnames: list[str] = []
+    parent_refs: list[ParentRef] = []
+    annotations: dict[str, str] = {}
+
+
 class Gateway(Values):
     """The HTTP edge."""
 
@@ -72,6 +105,8 @@ class Gateway(Values):
     public_url: str = Field(
         default="", alias="publicURL", pattern=r"^(https?://[^ ]+)?$", description="Links in citations start with this."
     )
+    ingress: Ingress = Ingress()
+    http_route: HttpRoute = HttpRoute()
     resources: Resources = _resources("50m", "128Mi", "512Mi")
 
 
@@ -88,10 +123,30 @@ class Milvus(Values):
     resources: Resources = _resources("100m", "384Mi", "2Gi")
 
 
+class BackupClaim(Storage):
+    """The claim that backups are written to: best on another disk."""
+
+    create: bool = True
+    name: DnsLabel = "hearth-backup"
+
+
+class Backup(Values):
+    """Backups of the knowledge service: online and encrypted."""
+
+    enabled: bool = False
+    schedule: str = Field(default="30 2 * * *", description="Cron expression, UTC.")
+    keep: Annotated[int, Field(ge=1, le=1000)] = 7
+    claim: BackupClaim = BackupClaim()
+    restore: str = Field(
+        default="", description="With an empty data volume: `latest` or a backup's name; a filled volume is left alone."
+    )
+
+
 class Knowledge(Values):
     """The knowledge service."""
 
     storage: Storage = Storage()
+    backup: Backup = Backup()
     resources: Resources = _resources("100m", "256Mi", "1Gi")
     milvus: Milvus = Milvus()
 
@@ -115,6 +170,87 @@ class Nodes(Values):
     storage_class_name: str = ""
 
 
+class Egress(Values):
+    """The CONNECT proxy through which live accounts (IMAP, CalDAV) are reached, and nothing else."""
+
+    enabled: bool = True
+    resources: Resources = _resources("20m", "64Mi", "256Mi")
+
+
+Cidr = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$", examples=["10.10.12.5/32"])]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Peers(Values):
+    """Addresses and ports."""
+
+    cidrs: list[Cidr] = []
+    ports: list[Port] = []
+
+
+def _peers(cidrs: list[str], ports: list[int]) -> Peers:
+    return Peers(cidrs=cidrs, ports=ports)
+
+
+class NodePeers(Values):
+    """Machines outside the cluster: the gateway reaches Serve, the operator Serve and Ray."""
+
+    cidrs: list[Cidr] = []
+    serve_ports: list[Port] = [8000]
+    ray_ports: list[Port] = [8265]
+
+
+class NetworkPolicies(Values):
+    """Deny everything in the namespace, then allow the flows of Hearth one by one."""
+
+    enabled: bool = True
+    api_server: Peers = Field(
+        default=_peers([], [443, 6443]),
+        description="Where the API server is; empty: looked up, private addresses where there is no cluster to ask.",
+    )
+    dns: Peers = Field(
+        default=_peers([], [53]), description="Name servers outside kube-system (a node-local cache, the host)."
+    )
+    external_nodes: NodePeers = Field(default=NodePeers(), description="InferenceNodes of type External.")
+    external_stores: Peers = Field(default=_peers([], [19530]), description="External Milvus servers.")
+    gateway_from: list[Cidr] = Field(
+        default=[], description="Who may call the gateway, as seen by the pod; empty: everybody (it authenticates)."
+    )
+    monitoring_namespace: str = Field(
+        default="", description="Namespace that may scrape metrics; empty: the one called monitoring."
+    )
+
+
+class Monitor(Values):
+    """A ServiceMonitor for each part (needs the Prometheus operator's CRDs)."""
+
+    enabled: bool = False
+    interval: str = Field(default="30s", pattern=r"^[0-9]+(s|m)$")
+    labels: dict[str, str] = Field(default={}, description="As your Prometheus selects them.")
+
+
+class Rules(Values):
+    """A PrometheusRule with alerts (needs the Prometheus operator's CRDs)."""
+
+    enabled: bool = False
+    labels: dict[str, str] = {}
+
+
+class Dashboard(Values):
+    """A ConfigMap with the Grafana dashboard, as Grafana's sidecar finds it."""
+
+    enabled: bool = False
+    labels: dict[str, str] = {"grafana_dashboard": "1"}
+
+
+class Monitoring(Values):
+    """What a monitoring stack is told."""
+
+    service_monitor: Monitor = Monitor()
+    rules: Rules = Rules()
+    dashboard: Dashboard = Dashboard()
+
+
 class ChartValues(Values):
     """Everything."""
 
@@ -125,6 +261,9 @@ class ChartValues(Values):
     knowledge: Knowledge = Knowledge()
     data: Data = Data()
     nodes: Nodes = Nodes()
+    egress: Egress = Egress()
+    network_policies: NetworkPolicies = NetworkPolicies()
+    monitoring: Monitoring = Monitoring()
     global_: dict[str, Any] = Field(default={}, alias="global", description="Helm's own; not used.")
 
 

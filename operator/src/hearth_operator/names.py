@@ -55,6 +55,8 @@ SOURCE = "IngestionSource"
 KINDS = (NODE, MODEL, KNOWLEDGE_BASE, SOURCE)
 
 RUN_LABEL = f"{GROUP}/run"
+EGRESS_LABEL = f"{GROUP}/egress"
+"""On pods of live accounts: the NetworkPolicies let them, and only them, to the proxy."""
 SERVE_FINALIZER = f"{GROUP}/serve"
 KNOWLEDGE_FINALIZER = f"{GROUP}/knowledge"
 

@@ -159,8 +159,16 @@ def _job_spec(source: IngestionSource, labels: dict[str, str], *, settings: Sett
         # A pod that was killed is Failed, not restarted: the Job replaces it.
         "backoffLimit": 3,
         "activeDeadlineSeconds": source.spec.deadline_seconds,
-        "template": {"metadata": {"labels": labels}, "spec": _pod(source, settings=settings)},
+        "template": {
+            "metadata": {"labels": _pod_labels(source, labels, settings=settings)},
+            "spec": _pod(source, settings=settings),
+        },
     }
+
+
+def _pod_labels(source: IngestionSource, labels: dict[str, str], *, settings: Settings) -> dict[str, str]:
+    proxied = source.spec.account is not None and settings.egress_url is not None
+    return {**labels, names.EGRESS_LABEL: "proxy"} if proxied else labels
 
 
 def _pod(source: IngestionSource, *, settings: Settings) -> Manifest:

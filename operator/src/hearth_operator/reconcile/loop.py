@@ -73,6 +73,7 @@ class Reconciler:
         try:
             if key.kind in names.KINDS:
                 raw = await self._ctx.kube.get(key.kind, key.name)
+                self._metrics.record(key.kind, key.name, raw)
             delay = await self._dispatch(key, raw)
         except Exception as error:  # noqa: BLE001 (the shell: every error becomes a row of the table)
             delay = await self._fail(key, raw, error)
