@@ -1,5 +1,6 @@
 """Lists, status, search, probes; and that every path and method is guarded."""
 
+import asyncio
 import re
 
 import pytest
@@ -8,10 +9,22 @@ from hearth_api.wire.keys import Scope
 from hearth_common.errors import KubeUnreachableError, TokenRefusedError
 from hearth_common.review import Identity
 from hearth_gateway.app import route_label
+from hearth_gateway.catalog.model import fold
 from hearth_gateway.routes.hot import ROUTES
-from support.gateway import FakeKnowledge, Harness, MemoryCatalog, catalog, deployment, hit, key_record, variant
+from support.gateway import (
+    FakeKnowledge,
+    Harness,
+    MemoryCatalog,
+    catalog,
+    deployment,
+    hit,
+    key_record,
+    knowledge_base,
+    variant,
+)
 
 OPEN = {"/healthz", "/readyz", "/metrics"}
+PAGE = {"/", "/favicon.ico", "/assets/email-aaaaaaaaaaaaaaaaaaaa/email-aaaaaaaaaaaaaaaaaaaa"}
 
 
 def _paths(routes):
@@ -27,11 +40,16 @@ async def test_every_path_and_method_but_the_probes_demands_a_key():
     gateway = Harness()
     paths = set(_paths(gateway.app.cold.routes)) | set(ROUTES)
     assert len(paths) >= 13
-    for path in paths - OPEN:
+    assert paths >= OPEN | PAGE
+    for path in paths - OPEN - PAGE:
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"):
             reply = await gateway.call(method, path, key=None)
             assert reply.status in (401, 405), (method, path, reply.status)
-    for path in ("/", "/docs", "/openapi.json", "/redoc", "/v1", "/v1/chat/completions/"):
+    # The page holds nothing but itself: it is open to reading, and to nothing else.
+    for path in PAGE:
+        for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            assert (await gateway.call(method, path, key=None)).status == 405, (method, path)
+    for path in ("/docs", "/openapi.json", "/redoc", "/v1", "/v1/chat/completions/"):
         assert (await gateway.get(path, key=None)).status in (401, 404)
 
 
@@ -102,8 +120,66 @@ async def test_status_tells_models_nodes_and_sources():
     assert status["nodes"] == [{"name": "home", "available": 2, "models": ["chat.cpu", "embed.cpu"]}]
     assert status["sources"] == [{"knowledge_base": "work", "source": "inbox", "documents": 3}]
     assert status["knowledge_bases"] == [
-        {"name": "work", "documents": 3, "chunks": 4, "queue": {"pending": 1, "failed": 0}, "consistent": False}
+        {
+            "name": "work",
+            "ready": True,
+            "message": "",
+            "documents": 3,
+            "chunks": 4,
+            "queue": {"pending": 1, "failed": 0},
+            "consistent": False,
+            "quarantined": 0,
+        }
     ]
+    assert status["scopes"] == ["chat", "embed", "search"]
+
+
+async def test_status_tells_since_when_a_machine_is_away_and_how_a_source_was_read():
+    gone = {"type": "Reachable", "status": "Unknown", "reason": "NoAnswer", "message": "no answer"}
+    gone["lastTransitionTime"] = "2026-11-20T14:02:00Z"
+    source = {
+        "metadata": {"name": "chats"},
+        "spec": {"type": "Teams", "knowledgeBaseRef": {"name": "work"}},
+        "status": {
+            "lastRun": {"job": "j", "outcome": "Succeeded", "counts": {"added": 4}},
+            "nextRun": "2026-11-21T00:00:00Z",
+        },
+    }
+    other = {"metadata": {"name": "diary"}, "spec": {"type": "Email", "knowledgeBaseRef": {"name": "private"}}}
+    found = fold(
+        [deployment()],
+        [knowledge_base(), knowledge_base("private")],
+        nodes=[{"metadata": {"name": "studio"}, "status": {"conditions": [gone]}}, {"metadata": {}}],
+        sources=[source, other],
+    )
+    gateway = Harness(source=MemoryCatalog(found))
+    gateway.source.keys = {"abcdefghij": key_record(gateway.key, knowledge_bases=("work",))}
+    status = (await gateway.get("/v1/status")).json()
+    away = {
+        "ready": None,
+        "reachable": False,
+        "reason": "NoAnswer",
+        "message": "no answer",
+        "since": "2026-11-20T14:02:00Z",
+    }
+    assert status["nodes"] == [
+        {"name": "studio", "available": 0, "models": [], **away},
+        {"name": "home", "available": 1, "models": ["chat.cpu"]},
+    ]
+    assert [(item["source"], item.get("last_run")) for item in status["sources"]] == [
+        ("chats", {"outcome": "Succeeded", "counts": {"added": 4}}),
+        ("inbox", None),
+    ]
+    assert "private" not in str(status)
+    assert "diary" not in str(status)
+
+
+async def test_a_silent_knowledge_service_does_not_hold_up_the_status(monkeypatch):
+    monkeypatch.setattr("hearth_gateway.status.KNOWLEDGE_SECONDS", 0.01)
+    gateway = Harness()
+    gateway.knowledge.status = lambda name: asyncio.Event().wait()
+    (base,) = (await gateway.get("/v1/status")).json()["knowledge_bases"]
+    assert base["error"] == "The knowledge service does not answer at the moment."
 
 
 async def test_a_variant_without_a_node_makes_no_node():

@@ -17,6 +17,7 @@ from hearth_gateway.record import Record
 from hearth_gateway.routes.cold import router
 from hearth_gateway.routes.hot import ROUTES, HotRoutes
 from hearth_gateway.state import State
+from hearth_gateway.web.routes import router as page
 
 log = structlog.get_logger()
 
@@ -72,6 +73,8 @@ class Gateway:
 
 def route_label(path: str) -> str:
     """Return a path without names and ids, so that figures have few labels and none tells what was read."""
+    if path in {"/", "/favicon.ico"} or path.startswith("/assets/"):
+        return "page"
     match = ID_IN_PATH.match(path)
     if match:
         return match.group(1) + "/*" + ("/documents/*" if match.group(2) else "") + (match.group(3) or "")
@@ -89,6 +92,7 @@ def build_app(start: Callable[[Gateway], AbstractAsyncContextManager[None]]) -> 
     # No generated pages: they would load scripts from elsewhere, and every path here is guarded or listed below.
     cold = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     cold.include_router(router)
+    cold.include_router(page)
     _add_probes(cold)
     cold.add_exception_handler(GatewayError, _show)
     cold.add_exception_handler(HTTPException, _show_http)

@@ -44,7 +44,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One logical model. `ready` and `message` are its Ready condition's."""
+    """One logical model. `ready`, `message` and `since` (RFC 3339) are its Ready condition's."""
 
     name: str
     task: str
@@ -55,6 +55,7 @@ class Model:
     message: str
     dimensions: int | None
     suspended: bool
+    since: str | None = None
 
     @property
     def candidates(self) -> tuple[Variant, ...]:
@@ -81,12 +82,52 @@ class KnowledgeBase:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """One observed condition. `since` is when its status last changed, RFC 3339."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+    since: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine that serves models, whether or not a model is on it."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+
+    def condition(self, kind: str) -> Condition | None:
+        """Return the condition of this type."""
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One IngestionSource and its last run, as the operator wrote it."""
+
+    name: str
+    knowledge_base: str
+    type: str
+    suspended: bool
+    ready: bool
+    message: str
+    running: bool
+    last_run: Mapping[str, Any] | None
+    next_run: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything at one moment. `names` maps names and accepted aliases to models."""
 
     models: Mapping[str, Model] = field(default_factory=lambda: MappingProxyType({}))
     names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     knowledge_bases: Mapping[str, KnowledgeBase] = field(default_factory=lambda: MappingProxyType({}))
+    nodes: Mapping[str, Node] = field(default_factory=lambda: MappingProxyType({}))
+    sources: Mapping[str, Source] = field(default_factory=lambda: MappingProxyType({}))
 
     def find(self, name: str) -> Model | None:
         """Return the model with this name or alias."""
@@ -94,8 +135,16 @@ class Catalog:
         return None if target is None else self.models[target]
 
 
-def fold(deployments: Iterable[Mapping[str, Any]], knowledge_bases: Iterable[Mapping[str, Any]]) -> Catalog:
+def fold(
+    deployments: Iterable[Mapping[str, Any]],
+    knowledge_bases: Iterable[Mapping[str, Any]],
+    *,
+    nodes: Iterable[Mapping[str, Any]] = (),
+    sources: Iterable[Mapping[str, Any]] = (),
+) -> Catalog:
     """Build the catalog. A resource that cannot be read is left out; it never spoils another."""
+    machines = {node.name: node for item in nodes if (node := read_node(item)) is not None}
+    origins = {source.name: source for item in sources if (source := read_source(item)) is not None}
     models = {model.name: model for item in deployments if (model := read_model(item)) is not None}
     bases = {base.name: base for item in knowledge_bases if (base := read_knowledge_base(item)) is not None}
     names = {name: name for name in models}
@@ -107,6 +156,8 @@ def fold(deployments: Iterable[Mapping[str, Any]], knowledge_bases: Iterable[Map
         models=MappingProxyType(dict(sorted(models.items()))),
         names=MappingProxyType(dict(sorted(names.items()))),
         knowledge_bases=MappingProxyType(dict(sorted(bases.items()))),
+        nodes=MappingProxyType(dict(sorted(machines.items()))),
+        sources=MappingProxyType(dict(sorted(origins.items()))),
     )
 
 
@@ -127,6 +178,7 @@ def read_model(item: Mapping[str, Any]) -> Model | None:
         message=message,
         dimensions=_number(status.get("dimensions")) or None,
         suspended=bool(spec.get("suspend", False)),
+        since=next((found.since for found in read_conditions(status) if found.type == "Ready"), None),
     )
 
 
@@ -165,6 +217,49 @@ def read_knowledge_base(item: Mapping[str, Any]) -> KnowledgeBase | None:
         pending=_number(status.get("pending")),
         embedding_model=str(_part(status, "embedding").get("model") or ""),
         sources=tuple(dict(entry) for entry in _list(status, "sources") if isinstance(entry, Mapping)),
+    )
+
+
+def read_node(item: Mapping[str, Any]) -> Node | None:
+    """Read an InferenceNode as the API server gives it; None where it has no name."""
+    name = _part(item, "metadata").get("name")
+    if not isinstance(name, str) or not name:
+        return None
+    return Node(name=name, conditions=read_conditions(_part(item, "status")))
+
+
+def read_source(item: Mapping[str, Any]) -> Source | None:
+    """Read an IngestionSource as the API server gives it; None where it has no name."""
+    name = _part(item, "metadata").get("name")
+    if not isinstance(name, str) or not name:
+        return None
+    spec, status = _part(item, "spec"), _part(item, "status")
+    ready, message = _ready(status)
+    return Source(
+        name=name,
+        knowledge_base=str(_part(spec, "knowledgeBaseRef").get("name") or ""),
+        type=str(spec.get("type") or ""),
+        suspended=bool(spec.get("suspend", False)),
+        ready=ready,
+        message=message,
+        running=bool(status.get("activeJob")),
+        last_run=_part(status, "lastRun") or None,
+        next_run=_text(status.get("nextRun")),
+    )
+
+
+def read_conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
+    """Read `status.conditions`."""
+    return tuple(
+        Condition(
+            type=str(entry.get("type") or ""),
+            status=str(entry.get("status") or "Unknown"),
+            reason=str(entry.get("reason") or ""),
+            message=str(entry.get("message") or ""),
+            since=_text(entry.get("lastTransitionTime")),
+        )
+        for entry in _list(status, "conditions")
+        if isinstance(entry, Mapping)
     )
 
 
@@ -208,6 +303,10 @@ def _ready(status: Mapping[str, Any]) -> tuple[bool, str]:
             words = str(condition.get("message") or condition.get("reason") or "")
             return condition.get("status") == "True", words
     return False, "the operator has not reported on it yet"
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _secret_ref(value: object, *, key: str) -> SecretRef | None:

@@ -78,7 +78,10 @@ class MemoryCatalog:
 
 
 class KubeCatalog:
-    """Watches ModelDeployments, KnowledgeBases and the Secret of API keys of one namespace."""
+    """Watches the four kinds and the Secret of API keys of one namespace.
+
+    Requests need models, knowledge bases and keys. Nodes and sources are told of in the status: nothing waits.
+    """
 
     def __init__(self, api: KubeApi, *, namespace: str, keys_secret: str) -> None:
         self._api = api
@@ -86,10 +89,16 @@ class KubeCatalog:
         self._keys_secret = keys_secret
         self._deployments: Objects = {}
         self._bases: Objects = {}
+        self._nodes: Objects = {}
+        self._sources: Objects = {}
         self._callbacks: list[Callable[[], None]] = []
         self.catalog = Catalog()
         self.keys: Mapping[str, ApiKeyRecord] = {}
         kinds = f"{KINDS_PATH}/{namespace}"
+        self._beside = (
+            Reflector(api, path=f"{kinds}/inferencenodes", on_change=self._take_nodes),
+            Reflector(api, path=f"{kinds}/ingestionsources", on_change=self._take_sources),
+        )
         self._reflectors = (
             Reflector(api, path=f"{kinds}/modeldeployments", on_change=self._take_deployments),
             Reflector(api, path=f"{kinds}/knowledgebases", on_change=self._take_bases),
@@ -104,12 +113,12 @@ class KubeCatalog:
 
     @property
     def synced(self) -> bool:
-        """Whether all three collections were listed once."""
+        """Whether all that requests need was listed once."""
         return all(reflector.synced.is_set() for reflector in self._reflectors)
 
     @property
     def connected(self) -> bool:
-        """Whether all three watches stand now."""
+        """Whether all that requests need is watched now."""
         return all(reflector.connected for reflector in self._reflectors)
 
     def subscribe(self, callback: Callable[[], None]) -> None:
@@ -119,7 +128,7 @@ class KubeCatalog:
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for reflector in self._reflectors:
+            for reflector in (*self._reflectors, *self._beside):
                 group.create_task(reflector.run())
 
     async def secret(self, name: str) -> Mapping[str, bytes]:
@@ -139,8 +148,21 @@ class KubeCatalog:
         self._bases = objects
         self._fold()
 
+    def _take_nodes(self, objects: Objects) -> None:
+        self._nodes = objects
+        self._fold()
+
+    def _take_sources(self, objects: Objects) -> None:
+        self._sources = objects
+        self._fold()
+
     def _fold(self) -> None:
-        self.catalog = fold(self._deployments.values(), self._bases.values())
+        self.catalog = fold(
+            self._deployments.values(),
+            self._bases.values(),
+            nodes=self._nodes.values(),
+            sources=self._sources.values(),
+        )
         for callback in self._callbacks:
             callback()
 

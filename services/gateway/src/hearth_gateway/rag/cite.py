@@ -134,6 +134,7 @@ def details(citations: Sequence[Citation]) -> list[dict[str, Any]]:
             "permalink": citation.passage.hit.permalink,
             "quote": citation.quote,
             "matched": bool(citation.spans),
+            "spans": [[span.start, span.end] for span in citation.spans],
         }
         for citation in citations
     ]

@@ -16,10 +16,11 @@ from hearth_api.wire.knowledge import SearchRequest
 from hearth_gateway.asgi import header
 from hearth_gateway.auth import Caller
 from hearth_gateway.catalog.model import CHAT, Model
-from hearth_gateway.errors import GatewayError, ModelNotFoundError, TooLargeError
+from hearth_gateway.errors import ModelNotFoundError, TooLargeError
 from hearth_gateway.rag.answer import search_all
 from hearth_gateway.request import MAX_KNOWLEDGE_BASES, bad_fields
 from hearth_gateway.state import State
+from hearth_gateway.status import knowledge_status, model_status, node_status, source_status, time_now
 
 MAX_SEARCH_BYTES = 64 << 10
 CHUNK = 64 << 10
@@ -209,56 +210,16 @@ async def get_status(state: Parts, caller: Known) -> JSONResponse:
     """Return models, nodes, knowledge bases, sources and queues, as one would ask after a bad night."""
     if caller.internal:
         caller.require(Scope.CHAT)
-    models = [model_status(state, model=model) for model in state.catalog.models.values()]
-    nodes: dict[str, dict[str, Any]] = {}
-    for model in state.catalog.models.values():
-        for variant in model.variants:
-            if not variant.node:
-                continue  # not placed yet
-            node = nodes.setdefault(variant.node, {"name": variant.node, "available": 0, "models": []})
-            node["models"].append(f"{model.name}.{variant.name}")
-            node["available"] += int(variant.usable)
-    bases = [state.catalog.knowledge_bases[name] for name in state.readable(caller)]
-    sources = [{"knowledge_base": base.name, **source} for base in bases for source in base.sources]
-    knowledge = await asyncio.gather(*(knowledge_status(state, name=base.name) for base in bases))
+    catalog = state.catalog
+    bases = state.readable(caller)
+    knowledge = await asyncio.gather(*(knowledge_status(state, name=name) for name in bases))
     return JSONResponse(
-        {"models": models, "nodes": list(nodes.values()), "knowledge_bases": knowledge, "sources": sources}
+        {
+            "time": time_now(),
+            "scopes": sorted(caller.scopes),
+            "models": [model_status(state, model=model) for model in catalog.models.values()],
+            "nodes": node_status(catalog),
+            "knowledge_bases": knowledge,
+            "sources": source_status(catalog, bases=bases),
+        }
     )
-
-
-async def knowledge_status(state: State, *, name: str) -> dict[str, Any]:
-    """Return what waits to be indexed and whether the index is whole; the reason where it cannot be told."""
-    try:
-        status = await state.knowledge.status(name)
-    except GatewayError as error:
-        return {"name": name, "error": error.message}
-    return {
-        "name": name,
-        "documents": status.documents,
-        "chunks": status.chunks,
-        "queue": {"pending": status.queue.pending, "failed": status.queue.failed},
-        "consistent": status.consistency.consistent,
-    }
-
-
-def model_status(state: State, *, model: Model) -> dict[str, Any]:
-    """Return one model's variants, slots and queue."""
-    waiting = state.admission.waiting(model.name)
-    return {
-        "name": model.name,
-        "task": model.task,
-        "ready": bool(model.candidates),
-        "message": model.message,
-        "queue": {priority.value: count for priority, count in waiting.items()},
-        "variants": [
-            {
-                "name": variant.name,
-                "node": variant.node,
-                "engine": variant.engine,
-                "state": variant.state,
-                "reason": variant.reason,
-                "slots": {"total": variant.slots, "busy": state.admission.busy(model.name, variant)},
-            }
-            for variant in model.variants
-        ],
-    }
