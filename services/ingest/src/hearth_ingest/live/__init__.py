@@ -1,0 +1,1 @@
+"""Accounts that are read over the network: credentials, TLS and the way through the house's proxy."""
