@@ -69,6 +69,7 @@ def prepare_site(*, paths: Paths, binaries: Binaries, network: ClusterNetwork) -
         node.KUBE_PROXY,
         node.COREDNS,
         node.VOLUMES,
+        node.POLICIES,
         node.kubelet_subject(network),
     ]
     authority = ensure_authority(paths.pki, subjects=subjects, now=dt.datetime.now(dt.UTC))
@@ -130,7 +131,14 @@ def start_cluster(*, paths: Paths, binaries: Binaries, environ: Mapping[str, str
     with ThreadPoolExecutor() as pool:
         waiting: list[Future[bool]] = [
             pool.submit(ensure_daemon, make(site), paths=paths)
-            for make in (node.controller_manager, node.scheduler, node.kube_proxy, node.coredns, node.volumes)
+            for make in (
+                node.controller_manager,
+                node.scheduler,
+                node.kube_proxy,
+                node.coredns,
+                node.volumes,
+                node.policies,
+            )
         ]
         waiting.append(pool.submit(start_runtime, site))
         for each in waiting:

@@ -17,6 +17,7 @@ from pathlib import Path
 DEFAULT_RANGE = "10.213.0.0/16"
 CNI_PLUGINS = Path("/usr/lib/cni")
 TABLE = "hearth_pods"
+POLICY_TABLE = "hearth_policies"
 KUBE_PROXY_TABLES = (("ip", "kube-proxy"), ("ip6", "kube-proxy"))
 MODULES = ("overlay", "veth", "nf_conntrack", "nf_tables", "nft_chain_nat", "nft_masq", "nft_numgen", "nft_fib_inet")
 # What kubelet, kube-proxy and routing between pods change; down puts the old values back.
@@ -221,6 +222,6 @@ def remove_network(network: ClusterNetwork, *, sysctls: Mapping[str, str]) -> No
     for link in pod_links(network):
         subprocess.run(["ip", "link", "delete", link], capture_output=True, check=False)
     subprocess.run(["ip", "addr", "del", f"{network.node}/32", "dev", "lo"], capture_output=True, check=False)
-    for family, table in (("ip", TABLE), *KUBE_PROXY_TABLES):
+    for family, table in (("ip", TABLE), ("inet", POLICY_TABLE), *KUBE_PROXY_TABLES):
         subprocess.run(["nft", "delete", "table", family, table], capture_output=True, check=False)
     write_sysctls(sysctls)

@@ -33,6 +33,7 @@ DOMAIN = "cluster.local"
 SCHEDULER = Subject(file="kube-scheduler", user="system:kube-scheduler")
 KUBE_PROXY = Subject(file="kube-proxy", user="system:kube-proxy")
 COREDNS = Subject(file="coredns", user="hearth-coredns")
+POLICIES = Subject(file="policies", user="hearth-policies", groups=("system:masters",))
 VOLUMES = Subject(file="volumes", user="hearth-volumes", groups=("system:masters",))
 
 
@@ -279,14 +280,22 @@ def coredns(site: Site) -> Daemon:
 
 
 def volumes(site: Site) -> Daemon:
-    """Our own: it makes the folders behind PersistentVolumeClaims."""
-    command = (sys.executable, "-m", "hearth_hack.volumes", site.addresses.url)
-    arguments = tuple(str(path) for path in (site.paths.pki, site.paths.volumes, site.paths.data))
+    """It makes the folders behind PersistentVolumeClaims."""
+    return _own(site, "volumes", *(str(path) for path in (site.paths.pki, site.paths.volumes, site.paths.data)))
+
+
+def policies(site: Site) -> Daemon:
+    """It enforces NetworkPolicies."""
+    return _own(site, "policies", str(site.paths.pki), str(site.network.pods))
+
+
+def _own(site: Site, name: str, *arguments: str) -> Daemon:
+    """Return a daemon of this package."""
     source = str(Path(__file__).resolve().parents[1])
     return Daemon(
-        name="volumes",
-        command=(*command, *arguments),
-        log=site.paths.logs / "volumes.log",
+        name=name,
+        command=(sys.executable, "-m", f"hearth_hack.{name}", site.addresses.url, *arguments),
+        log=site.paths.logs / f"{name}.log",
         ready=lambda: None,
         environ={**os.environ, "PYTHONPATH": source},
     )

@@ -38,11 +38,14 @@ def gateway_url(node_address: str) -> str:
     return f"http://{node_address}:{NODE_PORT}"
 
 
-def build_values(images: Sequence[Image], *, url: str) -> dict[str, Any]:
+def build_values(images: Sequence[Image], *, url: str, name_server: str) -> dict[str, Any]:
     """What differs from the chart's defaults."""
     return {
         "image": {"registry": REGISTRY, "tags": {image.name: image.tag for image in images}},
         "gateway": {"publicURL": url, "service": {"type": "NodePort", "nodePort": NODE_PORT}},
+        "knowledge": {"backup": {"enabled": True}},
+        # The local cluster's name server is a process of the machine, not a pod.
+        "networkPolicies": {"dns": {"cidrs": [f"{name_server}/32"]}},
     }
 
 
@@ -62,10 +65,12 @@ def is_installed(kube: Kube, *, fingerprint: str) -> bool:
     return noted == fingerprint and bool(kube.items(f"{NAMESPACE_PATH}/secrets?{selector}"))
 
 
-def install_release(kube: Kube, *, images: Sequence[Image], url: str, binaries: Binaries, paths: Paths) -> bool:
+def install_release(
+    kube: Kube, *, images: Sequence[Image], url: str, name_server: str, binaries: Binaries, paths: Paths
+) -> bool:
     """Namespace and release. Returns whether Helm had to run."""
     kube.apply(NAMESPACE_PATH, NAMESPACE_OBJECT)
-    values = build_values(images, url=url)
+    values = build_values(images, url=url, name_server=name_server)
     chart = paths.repo / "charts" / "hearth"
     fingerprint = chart_fingerprint(chart, values=values)
     if is_installed(kube, fingerprint=fingerprint):

@@ -131,7 +131,14 @@ class Run:
         say("helm")
         kube = connect(self.running())
         images = list(self.images.values())
-        if install_release(kube, images=images, url=self.url, binaries=self.binaries, paths=self.paths):
+        if install_release(
+            kube,
+            images=images,
+            url=self.url,
+            name_server=cluster_network(self.environ).node,
+            binaries=self.binaries,
+            paths=self.paths,
+        ):
             self.changed = True
         wait_for(lambda: missing_deployments(kube, namespace=NAMESPACE, names=WORKLOADS[:1]), seconds=180, say=say)
 
