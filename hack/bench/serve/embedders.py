@@ -30,7 +30,7 @@ from hearth_api.wire.serve import Engine, ServeArgs, ServeModel, Task
 from hearth_serve.engines.factory import load_engine
 from hearth_serve.machine import memory_info
 
-DATA = Path(__file__).parents[3] / "tests" / "data" / "quickstart"
+DATA = Path(__file__).parents[3] / "tests" / "data" / "work-month"
 WORDS = 60
 """Words per chunk: some 85 tokens."""
 QUERY_ROUNDS = 3

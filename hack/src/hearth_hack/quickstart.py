@@ -54,7 +54,7 @@ def copy_sample(paths: Paths) -> bool:
     target = paths.data / "sample"
     if target.exists():
         return False
-    source = paths.repo / "tests" / "data" / "quickstart"
+    source = paths.repo / "tests" / "data" / "work-month"
     scratch = paths.data / ".sample.part"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -153,7 +153,7 @@ def read_api_key(kube: Kube, *, paths: Paths) -> str:
 
 def sample_questions(paths: Paths) -> list[str]:
     """Those that the sample marks for showing."""
-    questions = json.loads((paths.repo / "tests" / "data" / "quickstart" / "questions.json").read_text())
+    questions = json.loads((paths.repo / "tests" / "data" / "work-month" / "questions.json").read_text())
     return [str(each["question"]) for each in questions if each.get("show")]
 
 

@@ -8,7 +8,7 @@ from openai import OpenAI
 
 from support.cluster import NAMESPACE, Cluster
 
-DATA = Path(__file__).resolve().parents[2] / "data" / "quickstart"
+DATA = Path(__file__).resolve().parents[2] / "data" / "work-month"
 QUESTIONS = json.loads((DATA / "questions.json").read_text())
 RECALL_AT_5 = 0.85
 

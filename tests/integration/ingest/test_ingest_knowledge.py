@@ -18,7 +18,7 @@ from support.knowledge import KnowledgePod, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-QUICKSTART = Path(__file__).parents[2] / "data" / "quickstart"
+QUICKSTART = Path(__file__).parents[2] / "data" / "work-month"
 # Handing over does not wait for indexing, so nobody embeds here.
 NOWHERE = "http://127.0.0.1:9"
 EMBEDDING = EmbeddingConfig(model="embed", digest="sha256:none", dimensions=8)

@@ -12,7 +12,7 @@ from hearth_serve.engines.onnx import OnnxEngine
 from support.embedder import EmbeddingServer, embedding_server, load_engine
 from support.knowledge import KnowledgePod
 
-QUICKSTART = Path(__file__).parents[2] / "data" / "quickstart"
+QUICKSTART = Path(__file__).parents[2] / "data" / "work-month"
 
 
 @pytest.fixture(scope="session")

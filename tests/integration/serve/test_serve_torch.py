@@ -125,7 +125,7 @@ def test_the_vocabulary_that_we_carry_is_minilms_tokenizer() -> None:
     theirs.no_padding()
     theirs.no_truncation()
     ours = bert_tokenizer(BERT_UNCASED)
-    data = Path(__file__).parents[2] / "data" / "quickstart"
+    data = Path(__file__).parents[2] / "data" / "work-month"
     texts = [
         json.dumps(json.loads((data / "questions.json").read_text()), ensure_ascii=False),
         "Ünïcode № 5 日本語 \t x\u200bz",

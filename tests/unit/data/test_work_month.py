@@ -17,7 +17,7 @@ import pypdfium2
 import pytest
 from selectolax.lexbor import LexborHTMLParser
 
-DATA = Path(__file__).parents[2] / "data" / "quickstart"
+DATA = Path(__file__).parents[2] / "data" / "work-month"
 QUESTIONS: list[dict[str, Any]] = json.loads((DATA / "questions.json").read_text(encoding="utf-8"))
 
 
