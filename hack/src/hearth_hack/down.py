@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -61,6 +62,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="hack/down", description="Stop the cluster that ./hack/up started.")
     parser.add_argument("--purge", action="store_true", help="also delete caches and data, after asking")
+    parser.add_argument("--context", metavar="NAME", help="uninstall Hearth from that cluster; its data stays")
     parser.add_argument("--yes", action="store_true", help="with --purge: do not ask")
     return parser.parse_args(argv)
 
@@ -69,6 +71,10 @@ def main(argv: Sequence[str]) -> int:
     """The command line."""
     arguments = parse_arguments(argv)
     paths = default_paths()
+    if arguments.context:
+        from hearth_hack.upcontext import down  # noqa: PLC0415 (needs the environment, which a plain down does not)
+
+        return down(arguments.context, paths=paths, environ=os.environ)
     status = stop(paths)
     if arguments.purge and status == 0:
         status = purge(paths, confirmed=arguments.yes)

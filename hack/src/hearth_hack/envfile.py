@@ -10,14 +10,14 @@ from hearth_hack.certs import write_private
 from hearth_hack.paths import Paths
 
 
-def environment_text(*, url: str, api_key: str, kubeconfig: Path, data: Path, bin_folder: Path) -> str:
-    """Shell syntax, every variable exported, values quoted."""
+def environment_text(*, url: str, api_key: str, kubeconfig: Path, data: Path | None, bin_folder: Path) -> str:
+    """Shell syntax, every variable exported, values quoted. `data` is None where the claim is on another machine."""
     lines = [
         "# Written by ./hack/up. Use it with:  . .local/hearth.env",
         f"export HEARTH_URL={shlex.quote(url)}",
         f"export HEARTH_API_KEY={shlex.quote(api_key)}",
         f"export KUBECONFIG={shlex.quote(str(kubeconfig))}",
-        f"export HEARTH_DATA={shlex.quote(str(data))}",
+        *([f"export HEARTH_DATA={shlex.quote(str(data))}"] if data is not None else []),
         f'export PATH={shlex.quote(str(bin_folder))}:"$PATH"',
     ]
     return "\n".join(lines) + "\n"

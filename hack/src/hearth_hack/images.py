@@ -4,6 +4,7 @@ An image's tag is the hash of what goes into it, so that an unchanged image is n
 
     ./hack/images build [NAME...]     builds what changed, imports it where the cluster runs, prints names and sizes
     ./hack/images save FOLDER [NAME...]   writes docker archives
+    ./hack/images push --registry HOST/PATH [NAME...]   pushes them
 """
 
 from __future__ import annotations
@@ -139,6 +140,18 @@ def write_archive(image: Image, *, file: Path, paths: Paths) -> None:
     run_logged(command, log=paths.logs / f"image-{image.name}.log", environ=build_environment(paths))
 
 
+def push_image(image: Image, *, registry: str, plain_http: bool, paths: Paths) -> str:
+    """Push a built image; credentials are those of `buildah login`. Returns its name there. Raises CommandError."""
+    reference = f"{registry}/hearth-{image.name}:{image.tag}"
+    command = [*buildah(paths), "push", f"--tls-verify={'false' if plain_http else 'true'}"]
+    run_logged(
+        [*command, image.reference, f"docker://{reference}"],
+        log=paths.logs / f"image-{image.name}.log",
+        environ=build_environment(paths),
+    )
+    return reference
+
+
 def import_images(images: Sequence[Image], *, binaries: Binaries, paths: Paths) -> list[Image]:
     """Imports what containerd lacks. Returns it."""
     present = stored_images(binaries, paths=paths)
@@ -200,6 +213,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     save = commands.add_parser("save", help="write docker archives")
     save.add_argument("folder", type=Path)
     save.add_argument("names", nargs="*", choices=[*choices, []], metavar="NAME", help=", ".join(choices))
+    push = commands.add_parser("push", help="push to a registry")
+    push.add_argument("--registry", required=True, metavar="HOST/PATH", help="as registry.house.lan/hearth")
+    push.add_argument("--plain-http", action="store_true", help="the registry has no TLS")
+    push.add_argument("names", nargs="*", choices=[*choices, []], metavar="NAME", help=", ".join(choices))
     return parser.parse_args(argv)
 
 
@@ -212,6 +229,10 @@ def main(argv: Sequence[str]) -> int:
         arguments.folder.mkdir(parents=True, exist_ok=True)
         for image in images:
             write_archive(image, file=arguments.folder.absolute() / f"{image.name}.tar", paths=paths)
+    elif arguments.command == "push":
+        for image in images:
+            print(push_image(image, registry=arguments.registry, plain_http=arguments.plain_http, paths=paths))
+        return 0
     elif paths.containerd_socket.exists():
         import_images(images, binaries=link_tools(paths), paths=paths)
     for image in images:

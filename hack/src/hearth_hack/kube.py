@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -30,15 +31,35 @@ class KubeError(RuntimeError):
         super().__init__(f"{method} {path}: {status} {answer.get('message', body[:300])}")
 
 
-class Kube:
-    """One server and one identity; safe to use from several threads."""
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a socket file."""
 
-    def __init__(self, url: str, *, context: ssl.SSLContext) -> None:
-        self._host = urlsplit(url).netloc
+    def __init__(self, path: str, *, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the file."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class Kube:
+    """One server and one identity; safe to use from several threads.
+
+    `url` is https://HOST:PORT, or unix:///PATH of a `kubectl proxy`, which needs no `context`.
+    """
+
+    def __init__(self, url: str, *, context: ssl.SSLContext | None = None) -> None:
+        parts = urlsplit(url)
+        self._host, self._socket = parts.netloc, parts.path if parts.scheme == "unix" else None
         self._context = context
         self._local = threading.local()
 
-    def _connect(self, timeout: float) -> http.client.HTTPSConnection:
+    def _connect(self, timeout: float) -> http.client.HTTPConnection:
+        if self._socket is not None:
+            return _UnixConnection(self._socket, timeout=timeout)
         return http.client.HTTPSConnection(self._host, context=self._context, timeout=timeout)
 
     def request(

@@ -30,6 +30,8 @@ PLURALS = {
     "IngestionSource": "ingestionsources",
 }
 MODEL = "chat@work"
+SAMPLE_PARTS = ("mail.mbox", "documents", "teams", "calendar")
+"""What of tests/data/work-month becomes HEARTH_DATA/sample."""
 READY_SECONDS = 420.0
 INDEX_SECONDS = 300.0
 
@@ -138,17 +140,16 @@ def wait_ingested(kube: Kube, targets: list[Target], *, say: Say) -> None:
     wait_for(missing, seconds=INDEX_SECONDS, say=say)
 
 
-def read_api_key(kube: Kube, *, paths: Paths) -> str:
-    """From Secret hearth-admin-key; where its reader deleted it, from the file of an earlier run."""
+def read_api_key(kube: Kube, *, file: Path) -> str:
+    """From Secret hearth-admin-key; where its reader deleted it, from the environment file of an earlier run."""
     secret = kube.get(f"{NAMESPACE_PATH}/secrets/hearth-admin-key")
     if secret is not None:
         return base64.b64decode(secret["data"]["key"]).decode().strip()
-    file = paths.local / "hearth.env"
     lines = file.read_text().splitlines() if file.exists() else []
     for line in lines:
         if line.startswith("export HEARTH_API_KEY="):
             return line.partition("=")[2].strip("'\"")
-    raise AskError("there is no Secret hearth-admin-key, and no key in .local/hearth.env")
+    raise AskError(f"there is no Secret hearth-admin-key, and no key in {file}")
 
 
 def sample_questions(paths: Paths) -> list[str]:

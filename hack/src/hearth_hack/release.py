@@ -1,4 +1,4 @@
-"""The namespace and the Helm release of Hearth in the local cluster."""
+"""The namespace and the Helm release of Hearth."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hearth_hack.binaries import Binaries
 from hearth_hack.images import REGISTRY, Image
 from hearth_hack.kube import Kube, Object
-from hearth_hack.paths import Paths
 from hearth_hack.processes import run_logged
 
 NAMESPACE = "hearth"
@@ -38,8 +37,8 @@ def gateway_url(node_address: str) -> str:
     return f"http://{node_address}:{NODE_PORT}"
 
 
-def build_values(images: Sequence[Image], *, url: str, name_server: str) -> dict[str, Any]:
-    """What differs from the chart's defaults."""
+def local_values(images: Sequence[Image], *, url: str, name_server: str) -> dict[str, Any]:
+    """What differs from the chart's defaults in the local cluster."""
     return {
         "image": {"registry": REGISTRY, "tags": {image.name: image.tag for image in images}},
         "gateway": {"publicURL": url, "service": {"type": "NodePort", "nodePort": NODE_PORT}},
@@ -65,20 +64,31 @@ def is_installed(kube: Kube, *, fingerprint: str) -> bool:
     return noted == fingerprint and bool(kube.items(f"{NAMESPACE_PATH}/secrets?{selector}"))
 
 
-def install_release(
-    kube: Kube, *, images: Sequence[Image], url: str, name_server: str, binaries: Binaries, paths: Paths
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class HelmTarget:
+    """Where Helm installs to and from where: `folder` takes the values file, `files` are more values of the owner's."""
+
+    helm: Path
+    chart: Path
+    kubeconfig: Path
+    folder: Path
+    log: Path
+    files: tuple[Path, ...] = ()
+
+
+def install_release(kube: Kube, *, values: dict[str, Any], target: HelmTarget) -> bool:
     """Namespace and release. Returns whether Helm had to run."""
     kube.apply(NAMESPACE_PATH, NAMESPACE_OBJECT)
-    values = build_values(images, url=url, name_server=name_server)
-    chart = paths.repo / "charts" / "hearth"
-    fingerprint = chart_fingerprint(chart, values=values)
+    owners = {str(file): file.read_text() for file in target.files}
+    fingerprint = chart_fingerprint(target.chart, values={"values": values, "files": owners})
     if is_installed(kube, fingerprint=fingerprint):
         return False
-    file = paths.config / "values.yaml"
+    file = target.folder / "values.yaml"
     file.write_text(yaml.safe_dump(values, sort_keys=False))
-    command = [str(binaries.path("helm")), "upgrade", "--install", RELEASE, str(chart), "--namespace", NAMESPACE]
-    environ = {**os.environ, "KUBECONFIG": str(paths.kubeconfig)}
-    run_logged([*command, "--values", str(file), "--timeout", "2m"], log=paths.logs / "helm.log", environ=environ)
+    command = [str(target.helm), "upgrade", "--install", RELEASE, str(target.chart), "--namespace", NAMESPACE]
+    for each in (file, *target.files):
+        command += ["--values", str(each)]
+    environ = {**os.environ, "KUBECONFIG": str(target.kubeconfig)}
+    run_logged([*command, "--timeout", "2m"], log=target.log, environ=environ)
     kube.merge(NAMESPACE_PATH, {"metadata": {"annotations": {FINGERPRINT: fingerprint}}})
     return True

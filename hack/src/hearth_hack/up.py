@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hearth_hack import binaries as builds
 from hearth_hack import quickstart
@@ -26,9 +27,10 @@ from hearth_hack.paths import Paths, default_paths
 from hearth_hack.processes import end_running
 from hearth_hack.progress import show
 from hearth_hack.quickstart import Answer
-from hearth_hack.release import NAMESPACE, gateway_url, install_release
+from hearth_hack.release import NAMESPACE, HelmTarget, gateway_url, install_release, local_values
 from hearth_hack.steps import Say, Step, StepFailedError, run_steps
 from hearth_hack.tools import TOOLS
+from hearth_hack.upcontext import ContextRun, context_steps, print_context
 from hearth_hack.volumes import make_folder
 from hearth_hack.waiting import Target, missing_deployments, wait_for
 
@@ -130,15 +132,15 @@ class Run:
         """Install the chart and wait for the operator."""
         say("helm")
         kube = connect(self.running())
-        images = list(self.images.values())
-        if install_release(
-            kube,
-            images=images,
-            url=self.url,
-            name_server=cluster_network(self.environ).node,
-            binaries=self.binaries,
-            paths=self.paths,
-        ):
+        values = local_values(list(self.images.values()), url=self.url, name_server=cluster_network(self.environ).node)
+        target = HelmTarget(
+            helm=self.binaries.path("helm"),
+            chart=self.paths.repo / "charts" / "hearth",
+            kubeconfig=self.paths.kubeconfig,
+            folder=self.paths.config,
+            log=self.paths.logs / "helm.log",
+        )
+        if install_release(kube, values=values, target=target):
             self.changed = True
         wait_for(lambda: missing_deployments(kube, namespace=NAMESPACE, names=WORKLOADS[:1]), seconds=180, say=say)
 
@@ -147,7 +149,7 @@ class Run:
         kube = connect(self.running())
         self.targets = quickstart.apply_quickstart(kube, paths=self.paths)
         wait_for(lambda: missing_deployments(kube, namespace=NAMESPACE, names=WORKLOADS), seconds=240, say=say)
-        self.api_key = quickstart.read_api_key(kube, paths=self.paths)
+        self.api_key = quickstart.read_api_key(kube, file=self.paths.local / "hearth.env")
         write_environment(paths=self.paths, url=self.url, api_key=self.api_key)
         kinds = ("InferenceNode", "ModelDeployment", "KnowledgeBase")
         quickstart.wait_ready(kube, self.targets, kinds=kinds, say=say)
@@ -220,11 +222,11 @@ def print_times(steps: Sequence[Step], *, times: Mapping[str, float], total: flo
     print(f"  {'total (steps overlap)':<28} {total:7.1f} s")
 
 
-def print_answers(run: Run, *, asked: bool) -> None:
+def print_answers(answers: Sequence[Answer], *, asked: bool) -> None:
     """Print questions, answers and citations."""
-    if asked and not run.answers:
+    if asked and not answers:
         print("\nEverything was up already. ./hack/up --ask asks the three questions again.")
-    for answer in run.answers:
+    for answer in answers:
         print(f"\nQ: {answer.question}")
         text = "\n   ".join(line for line in answer.text.splitlines() if line.strip())
         print(f"A: {text}    ({answer.seconds:.1f} s)")
@@ -269,7 +271,18 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--status", action="store_true", help="exit 0 when everything is up, 1 otherwise; change nothing"
     )
-    return parser.parse_args(argv)
+    foreign = parser.add_argument_group("a cluster that exists already")
+    foreign.add_argument("--context", metavar="NAME", help="install there: a context of your kubeconfig")
+    foreign.add_argument("--registry", metavar="HOST/PATH", help="push the images there; the nodes pull from it")
+    foreign.add_argument("--plain-http", action="store_true", help="the registry has no TLS")
+    foreign.add_argument("--images-loaded", action="store_true", help="the nodes have the images already")
+    foreign.add_argument("--values", metavar="FILE", type=Path, action="append", help="more chart values")
+    arguments = parser.parse_args(argv)
+    alone = {"--registry": arguments.registry, "--images-loaded": arguments.images_loaded, "--values": arguments.values}
+    for flag, given in alone.items():
+        if given and not arguments.context:
+            parser.error(f"{flag} goes with --context")
+    return arguments
 
 
 def main(argv: Sequence[str]) -> int:
@@ -282,27 +295,50 @@ def main(argv: Sequence[str]) -> int:
         return 0 if up else 1
     run.paths.logs.mkdir(parents=True, exist_ok=True)
     make_folder(run.paths.data)
+    if arguments.context:
+        return up_context(ContextRun(paths=run.paths, environ=run.environ, arguments=arguments))
     steps = cluster_steps(run)
     if not arguments.cluster_only:
         steps += hearth_steps(run, ask=not arguments.no_ask)
-    # Told to end, up also ends the builds that it started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    began = time.monotonic()
+    times = carry_out(steps, logs=run.paths.logs)
+    print_times(steps, times=times, total=time.monotonic() - began)
+    print_answers(run.answers, asked=not arguments.cluster_only and not arguments.no_ask)
+    print_summary(run, only_cluster=arguments.cluster_only)
+    return 0
+
+
+def up_context(run: ContextRun) -> int:
+    """The same on a cluster that exists already."""
+    steps = context_steps(run)
     began = time.monotonic()
     try:
+        times = carry_out(steps, logs=run.paths.logs, always=run.close)
+    finally:
+        run.close()
+    print_times(steps, times=times, total=time.monotonic() - began)
+    print_answers(run.answers, asked=not run.arguments.no_ask)
+    print_context(run)
+    return 0
+
+
+def carry_out(steps: Sequence[Step], *, logs: Path, always: Callable[[], None] = lambda: None) -> Mapping[str, float]:
+    """Run the steps and return their times. After a failure the process ends here, having called `always`."""
+    # Told to end, up also ends the builds that it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
         with show(steps) as reporter:
-            times = run_steps(steps, reporter=reporter)
+            return run_steps(steps, reporter=reporter)
     except StepFailedError as failure:
         end_running()
-        print(f"\nhack/up: {failure}\n\nLogs: {run.paths.logs}\n{failure.step.remedy}", file=sys.stderr, flush=True)
+        always()
+        print(f"\nhack/up: {failure}\n\nLogs: {logs}\n{failure.step.remedy}", file=sys.stderr, flush=True)
         os._exit(1)  # threads of other steps may still wait for programs that were ended
     except KeyboardInterrupt:
         end_running()
+        always()
         print("\nhack/up: interrupted; run it again to go on.", file=sys.stderr, flush=True)
         os._exit(128 + signal.SIGINT)
-    print_times(steps, times=times, total=time.monotonic() - began)
-    print_answers(run, asked=not arguments.cluster_only and not arguments.no_ask)
-    print_summary(run, only_cluster=arguments.cluster_only)
-    return 0
 
 
 if __name__ == "__main__":

@@ -112,7 +112,9 @@ def test_the_sample_has_three_questions_and_resources_of_known_kinds():
 
 
 def test_the_release_gets_each_images_tag_and_a_fixed_address():
-    values = release.build_values([Image("control", "t1"), Image("serve", "t2")], url="http://10.213.255.1:30080", name_server="10.213.255.1")
+    values = release.local_values(
+        [Image("control", "t1"), Image("serve", "t2")], url="http://10.213.255.1:30080", name_server="10.213.255.1"
+    )
     assert values["image"] == {"registry": "hearth.local", "tags": {"control": "t1", "serve": "t2"}}
     assert values["gateway"]["service"] == {"type": "NodePort", "nodePort": 30080}
 
