@@ -11,7 +11,16 @@ from hearth_ingest.errors import ItemError, RefusedError, SourceError
 from hearth_ingest.files import Found, check_root, matches, printable, walk
 from hearth_ingest.item import Item, Listing, Parsed, Refusal
 from hearth_ingest.mail.build import Frame, build_mail, thread_ref
-from hearth_ingest.mail.index import Entry, arrange, index_file, index_mbox, read_message
+from hearth_ingest.mail.index import (
+    Entry,
+    FilePlace,
+    PlaceT,
+    arrange,
+    file_digest,
+    index_file,
+    index_mbox,
+    read_message,
+)
 from hearth_ingest.mail.mbox import is_mbox
 from hearth_ingest.mail.structure import parse_message
 
@@ -51,11 +60,11 @@ class MailSource:
         self._form = form
         self._include = include
         self._exclude = exclude
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, Entry[FilePlace]] = {}
 
     def observe(self) -> Listing:
         """Index all mails and put them into conversations. Raises SourceError."""
-        entries: list[Entry] = []
+        entries: list[Entry[FilePlace]] = []
         refusals: list[Refusal] = []
         for root in self._roots:
             check_root(root)
@@ -68,7 +77,7 @@ class MailSource:
                         entries.extend(self._index(found))
                     except (OSError, ItemError) as error:
                         refusals.append(_refuse(found, error))
-        arranged, copies = arrange(entries)
+        arranged, copies = arrange(entries, digest_of=file_digest)
         self._entries = {entry.key: entry for entry in arranged}
         complete = all(refusal.quarantined for refusal in refusals)
         return Listing(
@@ -86,7 +95,7 @@ class MailSource:
                 if not is_mbox(file.read(_HEAD_BYTES)):
                     raise SourceError(f'{root} is not an mbox file: it does not begin with a "From " line')
 
-    def _index(self, found: Found) -> Iterator[Entry]:
+    def _index(self, found: Found) -> Iterator[Entry[FilePlace]]:
         """Yield the mails of one file; files that are no mail are passed over. Raises ItemError."""
         name = printable(found.name)
         box = _MAILDIR.match(name)
@@ -118,10 +127,7 @@ class MailSource:
             data = read_message(entry)
         except OSError as error:
             raise ItemError("file-unreadable", error.strerror or "cannot be read") from error
-        thread = thread_ref(entry.root, position=entry.position, parent=entry.parent, context=self._context)
-        frame = Frame(item=item, thread=thread, envelope=entry.envelope, twin=entry.twin)
-        with time_limit(limits.seconds_per_item):
-            return build_mail(parse_message(data), data, frame=frame, context=self._context)
+        return build_entry(entry, data, item=item, context=self._context)
 
     def use(self, context: ParseContext) -> None:
         """Take another context for what is parsed from now on."""
@@ -129,5 +135,18 @@ class MailSource:
 
     def owner(self, key: str) -> str:
         """Return the key of the mail that an attachment's key belongs to, or the key itself."""
-        match = _PART.match(key)
-        return match[1] if match else key
+        return mail_key(key)
+
+
+def build_entry(entry: Entry[PlaceT], data: bytes, *, item: Item, context: ParseContext) -> list[Parsed]:
+    """Return the documents of an arranged message within the limit of time. Raises ItemError."""
+    thread = thread_ref(entry.root, position=entry.position, parent=entry.parent, context=context)
+    frame = Frame(item=item, thread=thread, envelope=entry.envelope, twin=entry.twin)
+    with time_limit(context.limits.seconds_per_item):
+        return build_mail(parse_message(data), data, frame=frame, context=context)
+
+
+def mail_key(key: str) -> str:
+    """Return the key of the mail that an attachment's key belongs to, or the key itself."""
+    match = _PART.match(key)
+    return match[1] if match else key
