@@ -27,7 +27,7 @@ export function words(error) {
   const wait = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : "";
   if (error.status === 401) return "This key is not accepted: it is wrong, expired or revoked.";
   if (error.status === 429) return `Too many requests at the moment. ${error.message}${wait}`;
-  if (error.status === 0 && !(error instanceof ApiError)) return "Hearth does not answer. Is this machine still on its network?";
+  if (!(error instanceof ApiError)) return "Hearth does not answer. Is this machine still on its network?";
   return `${error.message}${wait}`;
 }
 

@@ -76,7 +76,8 @@ function show() {
   if (shown !== before) panel.close();
   if (shown === "status") status.ask();
   if (shown === "withheld") withheld.load();
-  VIEWS[shown].focus?.();
+  if (VIEWS[shown].focus) VIEWS[shown].focus();
+  else at("main").focus();
 }
 
 addEventListener("keydown", (event) => {

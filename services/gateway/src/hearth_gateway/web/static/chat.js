@@ -15,7 +15,7 @@ export function build(section, {variantPlace}) {
   placeOf = variantPlace;
   room = section;
   log = h("div", {id: "log", role: "log", "aria-label": "Conversation", "aria-live": "polite"}, welcome());
-  question = h("textarea", {id: "question", rows: 2, maxlength: 20000, required: true, placeholder: "Ask about your mail, chats, meetings and documents", onkeydown: keys, oninput: grow});
+  question = h("textarea", {id: "question", rows: 2, maxlength: 20000, placeholder: "Ask about your mail, chats, meetings and documents", onkeydown: keys, oninput: grow});
   model = h("select", {id: "model"});
   base = h("select", {id: "base"});
   button = h("button", {type: "submit", class: "primary"}, "Ask");

@@ -102,10 +102,11 @@ function pages(segments, context) {
 
 /** "Page 4": said where it changes. */
 function place(segment, index, segments) {
-  const words = anchorWords(segment.anchor);
-  if (!words || (index > 0 && words === anchorWords(segments[index - 1].anchor))) return null;
-  return h("p", {class: "anchor"}, segment.role === "notes" ? `${words}, speaker's notes` : words);
+  const words = placeWords(segment);
+  return words && (index === 0 || words !== placeWords(segments[index - 1])) ? h("p", {class: "anchor"}, words) : null;
 }
+
+const placeWords = ({anchor, role}) => [anchorWords(anchor), role === "notes" && "speaker's notes"].filter(Boolean).join(", ");
 
 export function anchorWords(anchor) {
   if (!anchor) return "";

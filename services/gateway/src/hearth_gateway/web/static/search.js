@@ -28,7 +28,10 @@ export function build(section) {
   section.append(h("h1", {class: "visually-hidden"}, "Search"), form, told, results);
 }
 
-const labelled = (words_, field) => h("label", null, h("span", null, words_), field);
+const labelled = (words_, field) => {
+  field.id = `filter-${field.name}`;
+  return h("div", {class: "field"}, h("label", {for: field.id}, words_), field);
+};
 const choices = (words_, name, options) => h("fieldset", null, h("legend", null, words_), options.map(([value, label]) =>
   h("label", {class: "check"}, h("input", {type: "checkbox", name, value}), label)));
 
