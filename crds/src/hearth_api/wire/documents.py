@@ -121,9 +121,12 @@ class Part(StrictModel):
 
 
 class Finding(StrictModel):
-    """Personal or secret data found in a segment. Offsets are code points within the segment's text."""
+    """Personal or secret data found in a text. Offsets are code points within that text."""
 
+    where: Literal["title", "heading", "attachment", "part"] | None = None
+    """Which text: the title, the heading of a segment's anchor, the name of an attachment or part; None: a segment's."""
     segment: int = Field(ge=0)
+    """Number of the segment, attachment or part; 0 for the title."""
     type: str
     start: int = Field(ge=0)
     end: int = Field(ge=0)

@@ -7,6 +7,7 @@ hangs on it; and the cursor names, before each batch, the items whose originals 
 import asyncio
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,11 +15,13 @@ from typing import Literal, Protocol
 
 import structlog
 
-from hearth_api.wire.documents import BatchResult, ManifestLine, Tombstone
+from hearth_api.wire.documents import BatchResult, ManifestLine, NormalDocument, Tombstone
 from hearth_api.wire.ingest import RunCounts, RunReport
 from hearth_ingest.errors import ItemError, KnowledgeError, RefusedError
+from hearth_ingest.findings.apply import count_findings
 from hearth_ingest.item import Item, Listing, Parsed, Source
 from hearth_ingest.plan import Action, Plan, Verb, build_plan
+from hearth_ingest.untrusted.apply import count_withheld
 
 _log = structlog.get_logger(__name__)
 _SPLIT_STATUS = frozenset({400, 413, 422})
@@ -65,6 +68,13 @@ class Tally:
     counts: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
     errors: list[str] = field(default_factory=list)
+    privacy: Counter[str] = field(default_factory=Counter)
+    withheld: Counter[str] = field(default_factory=Counter)
+
+    def look(self, document: NormalDocument) -> None:
+        """Count findings and what is withheld in a document that this run added or changed."""
+        self.privacy.update(count_findings(document))
+        self.withheld.update(count_withheld(document))
 
     def add(self, state: str, number: int = 1) -> None:
         """Count documents by what happened to them."""
@@ -89,6 +99,8 @@ class Tally:
             outcome=outcome,
             counts=RunCounts(**self.counts),
             bytes=self.bytes,
+            privacy=dict(sorted(self.privacy.items())),
+            withheld=dict(sorted(self.withheld.items())),
             first_error=errors[0] if errors else None,
             errors=tuple(errors[:50]),
         )
@@ -238,6 +250,8 @@ class Runner:
                 self._tally.fail(line.what, quarantined=False, problem=problem)
                 continue
             self._tally.add(result.state)
+            if line.parsed is not None and result.changed:
+                self._tally.look(line.parsed.document)
             if line.parsed is not None and self._keep and (result.changed or line.what in resumed):
                 wanted.append(line)
         for start in range(0, len(wanted), _AT_ONCE):

@@ -1,7 +1,9 @@
-"""Finding e-mail addresses, phone numbers, cards, IBANs, keys and passwords in text.
+"""Finding personal and secret data in text: credentials, accounts, numbers of persons, addresses.
 
 Cheap tests on the whole text come first, so that most text costs a few substring searches. Offsets are code points.
 """
+
+# ruff: noqa: E501 (a table of patterns reads best with one to a line)
 
 import math
 import re
@@ -9,7 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hearth_ingest.findings.checks import iban_length, is_card, is_iban
+from hearth_ingest.findings.identity import find_identities
+from hearth_ingest.findings.network import find_money, find_network
 from hearth_ingest.findings.phones import find_phones
+from hearth_ingest.findings.places import find_places
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,7 +27,10 @@ class Match:
     score: float
 
 
-TYPES = ("private-key", "password", "key", "card", "iban", "email", "phone")
+TYPES = (
+    "private-key", "password", "key", "card", "iban", "crypto", "national-id", "tax-id", "vat", "bic", "email", "mac", "ip",
+    "birth-date", "address", "phone",
+)  # fmt: skip
 """All types, the one that wins an overlap first."""
 
 _RANK = {name: rank for rank, name in enumerate(TYPES)}
@@ -59,6 +67,7 @@ _PASSWORD_HINTS = ("pass", "kennwort", "pwd", "pw", "mot de", "contrase", "mdp",
 _KEY_HINTS = ("key", "token", "secret", "schlüssel")
 _TOKEN_HINTS = ("AKIA", "ASIA", "ABIA", "ACCA", "gh", "glpat-", "xox", "sk-", "hearth_", "AIza", "eyJ")
 _DIGITS = re.compile(r"\d[\d ().\-/]{5,}\d", re.ASCII)
+_NUMBERS = re.compile(r"\d[^\n]{0,12}\d", re.ASCII)
 _MIN_ENTROPY_BITS = 3.2
 _MAX_PASSES = 10
 
@@ -83,6 +92,13 @@ def scan(text: str) -> tuple[Match, ...]:
     if _DIGITS.search(text):
         found.extend(_checked(_CARD, text, "card", _card_end))
         found.extend(_phones(text))
+    if _NUMBERS.search(text):
+        found.extend(Match(*one) for one in find_identities(text))
+        found.extend(Match(*one) for one in find_network(text))
+        found.extend(Match(*one) for one in find_places(text))
+    elif "::" in text or lower.count(":") > 4:
+        found.extend(Match(*one) for one in find_network(text))
+    found.extend(Match(*one) for one in find_money(text))
     found.extend(_checked(_IBAN, text, "iban", _iban_end))
     return resolve(found)
 
