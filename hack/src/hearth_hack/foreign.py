@@ -29,8 +29,8 @@ from hearth_hack.processes import (
     stop_process,
     wait_ready,
 )
-from hearth_hack.quickstart import SAMPLE_PARTS
 from hearth_hack.release import NAMESPACE
+from hearth_hack.sample import SAMPLE_PARTS
 from hearth_hack.volumes import USER
 
 HELPER = "hearth-sample"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -19,7 +17,6 @@ from hearth_hack.kube import Kube, Object
 from hearth_hack.paths import Paths
 from hearth_hack.release import NAMESPACE, NAMESPACE_PATH
 from hearth_hack.steps import Say
-from hearth_hack.volumes import USER, make_folder
 from hearth_hack.waiting import Target, missing_targets, wait_for
 
 API = f"/apis/hearth.banjonet.com/v1alpha1/namespaces/{NAMESPACE}"
@@ -30,8 +27,6 @@ PLURALS = {
     "IngestionSource": "ingestionsources",
 }
 MODEL = "chat@work"
-SAMPLE_PARTS = ("mail.mbox", "documents", "teams", "calendar")
-"""What of tests/data/work-month becomes HEARTH_DATA/sample."""
 READY_SECONDS = 420.0
 INDEX_SECONDS = 300.0
 
@@ -48,28 +43,6 @@ class Answer:
 
 class AskError(RuntimeError):
     """The gateway refused a question; the message holds its words."""
-
-
-def copy_sample(paths: Paths) -> bool:
-    """Puts the sample into HEARTH_DATA unless it is there. Returns whether it did."""
-    make_folder(paths.data)
-    target = paths.data / "sample"
-    if target.exists():
-        return False
-    source = paths.repo / "tests" / "data" / "work-month"
-    scratch = paths.data / ".sample.part"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    shutil.copyfile(source / "mail.mbox", scratch / "mail.mbox")
-    shutil.copytree(source / "documents", scratch / "documents", copy_function=shutil.copyfile)
-    for folder, _, files in os.walk(scratch):
-        os.chown(folder, USER, USER)
-        Path(folder).chmod(0o2770)
-        for file in files:
-            os.chown(Path(folder) / file, USER, USER)
-            (Path(folder) / file).chmod(0o660)
-    scratch.rename(target)
-    return True
 
 
 def quickstart_objects(folder: Path) -> list[Object]:

@@ -28,6 +28,7 @@ from hearth_hack.processes import end_running
 from hearth_hack.progress import show
 from hearth_hack.quickstart import Answer
 from hearth_hack.release import NAMESPACE, HelmTarget, gateway_url, install_release, local_values
+from hearth_hack.sample import copy_sample
 from hearth_hack.steps import Say, Step, StepFailedError, run_steps
 from hearth_hack.tools import TOOLS
 from hearth_hack.upcontext import ContextRun, context_steps, print_context
@@ -125,7 +126,7 @@ class Run:
 
     def data(self, say: Say) -> None:
         """Put the sample into HEARTH_DATA."""
-        if quickstart.copy_sample(self.paths):
+        if copy_sample(self.paths):
             say(f"copied the sample to {self.paths.data}")
 
     def release(self, say: Say) -> None:

@@ -12,7 +12,7 @@ from hearth_hack import foreign
 from hearth_hack.foreign import Context, ContextError
 from hearth_hack.images import Image
 from hearth_hack.paths import default_paths
-from hearth_hack.quickstart import SAMPLE_PARTS
+from hearth_hack.sample import SAMPLE_PARTS
 from hearth_hack.up import parse_arguments
 
 REPO = Path(__file__).parents[3]

@@ -1,0 +1,7 @@
+"""placeholder"""
+
+from pathlib import Path
+
+
+def build_office(sources: Path) -> dict[str, bytes]:
+    return {}
