@@ -17,6 +17,7 @@ from hearth_ingest.client import KnowledgeClient
 from hearth_ingest.context import ParseContext, build_context
 from hearth_ingest.errors import KnowledgeError, SourceError
 from hearth_ingest.item import Source
+from hearth_ingest.live.source import closing, open_account
 from hearth_ingest.parsing import build_source
 from hearth_ingest.run import Runner, Tally, make_plan
 
@@ -89,7 +90,7 @@ async def _run(spec: RunSpec, *, tally: Tally, client: Callable[[RunSpec], Knowl
     listing = source.observe()
     for refusal in listing.refusals:
         tally.fail(refusal.uri, quarantined=refusal.quarantined, problem=f"{refusal.code}: {refusal.detail}")
-    async with client(spec) as knowledge:
+    async with closing(source), client(spec) as knowledge:
         source.use(replace(context, key=await knowledge.fetch_key()))
         manifest = await knowledge.fetch_manifest()
         cursor = await knowledge.fetch_cursor()
@@ -104,12 +105,12 @@ async def _run(spec: RunSpec, *, tally: Tally, client: Callable[[RunSpec], Knowl
 def _open_source(spec: RunSpec) -> tuple[ParseContext, Source]:
     if spec.type not in _PARSED:
         raise SourceError(f"sources of type {spec.type} come with a later release")
+    context = build_context(spec.source, kind=spec.type, trust=spec.trust, limits=spec.limits, at_source=spec.at_source)
     if spec.path is None:
-        raise SourceError(f"the run names no path for a source of type {spec.type}")
+        return context, open_account(spec, context=context)
     root = Path(spec.path)
     if ".." in root.parts or root.resolve() != root.absolute():
         raise SourceError(f"{root} leads elsewhere: neither '..' nor a symbolic link is followed")
-    context = build_context(spec.source, kind=spec.type, trust=spec.trust, limits=spec.limits, at_source=spec.at_source)
     source = build_source(
         spec.type, (root,), context=context, form=spec.format, include=spec.include, exclude=spec.exclude
     )
@@ -120,12 +121,13 @@ async def _dry_run(spec: RunSpec, *, offline: bool) -> int:
     try:
         context, source = _open_source(spec)
         listing = source.observe()
-        if offline:
-            plan = make_plan(source, listing, (), pipeline=context.pipeline, cursor=None)
-        else:
-            async with open_client(spec) as knowledge:
-                manifest, cursor = await knowledge.fetch_manifest(), await knowledge.fetch_cursor()
-            plan = make_plan(source, listing, manifest, pipeline=context.pipeline, cursor=cursor)
+        async with closing(source):
+            if offline:
+                plan = make_plan(source, listing, (), pipeline=context.pipeline, cursor=None)
+            else:
+                async with open_client(spec) as knowledge:
+                    manifest, cursor = await knowledge.fetch_manifest(), await knowledge.fetch_cursor()
+                plan = make_plan(source, listing, manifest, pipeline=context.pipeline, cursor=cursor)
     except (SourceError, KnowledgeError) as error:
         print(f"hearth-ingest: {error.sentence}", file=sys.stderr)
         return 1

@@ -118,7 +118,7 @@ def _build_attached(
     attachment = Attachment(
         key=key, name=attached.name, media_type=attached.media_type, data=attached.data, opaque=attached.opaque
     )
-    return [build_attachment(attachment, carrier=carrier, context=context)]
+    return build_attachment(attachment, carrier=carrier, context=context, depth=frame.depth + 1)
 
 
 def _segments(content: Content, *, author: str | None, time: datetime | None) -> list[Segment]:
