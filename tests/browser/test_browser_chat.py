@@ -48,7 +48,7 @@ def test_the_panel_leads_to_what_belongs_to_a_document(hearth, house):
     panel = hearth.open_source(hearth.ask(QUESTION))
     expect(panel).to_contain_text("joined by iCalendar UID")
     panel.get_by_role("button", name="Pump delivery").click()
-    expect(panel).to_contain_text("Occurrence 2 of 2")
+    expect(panel).to_contain_text("Occurrence 2 of 3")
 
 
 def test_the_panel_leads_to_attachments_and_older_versions_and_back(hearth, house):

@@ -26,10 +26,45 @@ TEXTS = {
     "deep": "> " * 500 + "deep " + "- " * 500 + "**" * 500 + "[" * 500 + "`" * 501,
 }
 # Everything that a document or an answer may be made of.
-ALLOWED = set(
-    "a article aside b blockquote button code dd del details div dl dt em form h1 h2 h3 h4 h5 h6 hr input label li mark ol "
-    "p pre q section span strong summary table tbody td th thead time tr ul".split()
-)
+ALLOWED = {
+    *(
+        "a",
+        "article",
+        "aside",
+        "b",
+        "blockquote",
+        "button",
+        "code",
+        "dd",
+        "del",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "form",
+    ),
+    *(
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "input",
+        "label",
+        "li",
+        "mark",
+        "ol",
+        "p",
+        "pre",
+        "q",
+        "section",
+        "span",
+    ),
+    *("strong", "summary", "table", "tbody", "td", "th", "thead", "time", "tr", "ul"),
+}
 LOOK = """root => [...root.querySelectorAll('*')].map(e => [e.localName, [...e.attributes].map(a => a.name + '=' + a.value)])"""
 TAGS_AND_WORDS = "\u202egpj.exe\u202c in\u200bvis\u2060ible \U000e0041tag \u2066x\u2069 a\u00adb"
 

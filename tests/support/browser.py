@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
@@ -22,8 +22,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+DESK: ViewportSize = {"width": 1280, "height": 800}
 MAX_PICTURE_BYTES = 150_000
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "services" / "gateway" / "screenshots"
@@ -155,7 +155,7 @@ def _is_error(entry: Any) -> bool:
 
 @contextmanager
 def opened(
-    browser: Browser, *, url: str, key: str, size: dict[str, int] | None = None, dark: bool = False, seconds: float = 15
+    browser: Browser, *, url: str, key: str, size: ViewportSize | None = None, dark: bool = False, seconds: float = 15
 ) -> Iterator[Hearth]:
     """Open the page in a browser that knows nothing yet."""
     context: BrowserContext = browser.new_context(

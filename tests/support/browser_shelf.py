@@ -109,13 +109,19 @@ def _meeting(shelf: Shelf) -> None:
             "time": "2026-10-21T07:00:00Z",
             "permalink": "uid:1?occurrence=b",
         },
+        {
+            "text": "Pump delivery\nMoved to gate 5.",
+            "role": "event",
+            "time": "2026-10-28T07:00:00Z",
+            "permalink": "uid:1?occurrence=c",
+        },
     ]
     people = [{**TOM, "role": "organizer"}, {**HELGA, "role": "attendee"}, {**NADIA, "role": "attendee"}]
     shelf.views[MEETING] = view(
         MEETING, title="Pump delivery", segments=segments, participants=people, created="2026-09-01T07:00:00Z"
     )
     shelf.hits.append(
-        hit(MEETING, "Pump delivery\nMoved to gate 5.", title="Pump delivery", permalink="uid:1?occurrence=b")
+        hit(MEETING, "Pump delivery\nMoved to gate 5.", title="Pump delivery", permalink="uid:1?occurrence=c")
     )
 
 

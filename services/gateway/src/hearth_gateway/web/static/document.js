@@ -11,7 +11,10 @@ export function showDocument(view, {quotes = [], focus = {}, open}) {
   const document = view.document;
   const people = new Map([...(document.authors ?? []), ...(document.participants ?? [])].map((person) => [person.id, person]));
   const segments = (document.segments ?? []).slice(0, MAX_SEGMENTS).map((segment) => ({...segment, text: clean(segment.text)}));
-  const ranges = find(segments.map((segment) => (segment.quarantine ? "" : segment.text)), quotes);
+  const texts = segments.map((segment) => (segment.quarantine ? "" : segment.text));
+  // The same words may stand in many messages and in every occurrence of a meeting: look first where the passage is from.
+  const close = find(texts.map((text, index) => (standsAt(segments[index], focus) ? text : "")), quotes);
+  const ranges = close.some((list) => list.length) ? close : find(texts, quotes);
   const marked = segments.map((segment, index) => ranges[index].length > 0 || (!quotes.length && standsAt(segment, focus)));
   const context = {people, ranges, marked, document, open};
   const body = {email: mail, teams: chat, calendar: meeting}[document.kind] ?? pages;
@@ -122,8 +125,13 @@ function parts(document, open) {
   return [
     attachments.length ? h("section", null, h("h3", null, "Attachments"), h("ul", {class: "plain"}, attachments.map((file) =>
       h("li", null, h("button", {type: "button", class: "link", onclick: () => open(file.document)}, file.name || "attachment"), h("span", {class: "dim"}, ` ${file.mediaType ?? ""}, ${size(file.bytes)}`))))) : null,
-    warnings.length ? h("details", null, h("summary", null, `Notes of the reader (${warnings.length})`), h("ul", null, warnings.map((warning) => h("li", null, `${reason(warning.code)}${warning.detail ? `: ${warning.detail}` : ""}`)))) : null,
+    warnings.length ? h("details", null, h("summary", null, `Notes of the reader (${warnings.length})`), h("ul", null, warnings.map((warning) => h("li", null, noted(warning))))) : null,
   ];
+}
+
+function noted({code, detail}) {
+  const words = code === "withheld" ? String(detail).replace(/([a-z-]+): (\d+)/g, (_, why, number) => `${number} because ${reason(why)}`) : detail;
+  return words ? `${reason(code)}: ${words}` : reason(code);
 }
 
 function size(bytes) {

@@ -62,7 +62,11 @@ export const TRUSTS = {Own: "own", Known: "known", External: "from outside"};
 const REASONS = {
   "instruction-to-model": "it tries to give the model instructions",
   "hidden-text": "it was hidden from a reader's eye",
+  "hidden-characters": "it held characters that nobody sees",
+  "html-comment": "it stood in a comment that nobody sees",
   "remote-image": "it loads an image from elsewhere",
   "reference-link": "it hides where a link goes",
+  "active-link": "its link would run a program",
+  "deceptive-link": "its link goes elsewhere than it says",
 };
 export const reason = (code) => REASONS[code] ?? String(code).replaceAll("-", " ");

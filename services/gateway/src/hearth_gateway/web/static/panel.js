@@ -62,7 +62,8 @@ async function load() {
 
 function bar() {
   return h("div", {class: "panelbar"},
-    stack.length > 1 ? h("button", {type: "button", onclick: () => { stack.pop(); load(); }}, "← Back") : h("span", null),
+    stack.length > 1 ? h("button", {type: "button", onclick: () => { stack.pop(); load(); }}, "← Back") : null,
+    h("span", {class: "grow short dim", "aria-hidden": "true", dir: "auto"}),
     h("button", {type: "button", onclick: close, "aria-label": "Close the source", title: "Close (Esc)"}, "✕ Close"));
 }
 
@@ -73,6 +74,7 @@ function show(body, view, wanted, signal) {
   const versions = h("section", {hidden: true});
   const missing = wanted.quotes?.length && !found && !wanted.view ? h("p", {class: "note"}, "The quoted passage does not stand in this version word by word.") : null;
   const shown = wanted.view ? h("p", {class: "note"}, "You see the unfiltered text. This was written down.") : null;
+  panel.querySelector(".short").replaceChildren(clean([KINDS[view.document.kind], view.document.title].filter(Boolean).join(" · ")));
   body.replaceChildren(...[shown, missing, node, actions(view, wanted, signal), related, versions].filter(Boolean));
   panel.setAttribute("aria-labelledby", "paneltitle");
   if (mark) mark.scrollIntoView({block: "center", behavior: "instant"});
