@@ -1,7 +1,5 @@
 """Files of each type to documents, and what happens to files that cannot be read."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +7,8 @@ import pytest
 from hearth_api.wire.documents import NormalDocument
 from hearth_api.wire.ingest import RunLimits
 from hearth_ingest.context import build_context
-from hearth_ingest.documents.body import Body, media_type_of
-from hearth_ingest.documents.pdf import PdfWorker, read_pdf
+from hearth_ingest.documents.body import DOCX, RTF, Body, media_type_of
+from hearth_ingest.documents.parsers import read_body
 from hearth_ingest.documents.source import DocumentSource
 from hearth_ingest.errors import ItemError, RefusedError
 from support.pdf_maker import make_pdf
@@ -123,30 +121,10 @@ def test_limits_refuse(tmp_path: Path) -> None:
         read("a.pdf", make_pdf("a", "b", "c"), tmp_path, RunLimits(pages=2))
 
 
-@pytest.fixture
-def worker(request: pytest.FixtureRequest) -> Iterator[PdfWorker]:
-    made = PdfWorker((sys.executable, "-c", request.param))
-    yield made
-    made.close()
-
-
-@pytest.mark.parametrize("worker", ["import os; os.abort()"], indirect=True)
-def test_a_parser_that_crashes_is_an_error_of_that_file_alone(worker: PdfWorker) -> None:
-    for _ in range(2):
-        with pytest.raises(ItemError, match="pdf-crash"):
-            read_pdf(b"%PDF-", RunLimits(), worker=worker)
-
-
-@pytest.mark.parametrize("worker", ["import time; time.sleep(60)"], indirect=True)
-def test_a_parser_that_hangs_is_ended_at_its_time_limit(worker: PdfWorker) -> None:
-    with pytest.raises(RefusedError, match="too-slow: not read within 1 seconds"):
-        read_pdf(b"%PDF-" + b"x" * 1_000_000, RunLimits(seconds_per_item=1), worker=worker)
-
-
-def test_the_worker_goes_on_after_a_broken_file() -> None:
-    with pytest.raises(ItemError):
-        read_pdf(b"%PDF-1.4 nothing", RunLimits())
-    body = read_pdf(make_pdf("fine"), RunLimits())
+def test_the_sandbox_goes_on_after_a_broken_file() -> None:
+    with pytest.raises(ItemError, match="pdf-unparseable"):
+        read_body(b"%PDF-1.4 nothing", "application/pdf", limits=RunLimits())
+    body = read_body(make_pdf("fine"), "application/pdf", limits=RunLimits())
     assert isinstance(body, Body)
     assert body.segments[0].text == "fine"
 
@@ -159,7 +137,12 @@ def test_the_worker_goes_on_after_a_broken_file() -> None:
         ("a", "text/plain", b"", "text/plain"),
         ("a.csv", "application/octet-stream", b"", "text/csv"),
         ("A.HTM", "", b"", "text/html"),
-        ("a.docx", "application/zip", b"PK", "application/zip"),
+        ("a.docx", "application/zip", b"PK", DOCX),
+        ("a", "application/octet-stream", b"PK\x03\x04", "application/zip"),
+        ("a.doc", "application/msword", b"{\\rtf1", RTF),
+        ("a.doc", "application/msword", b"<html>", "text/html"),
+        ("a.doc", "", b"\xd0\xcf", "application/msword"),
+        ("b.docm", "application/vnd.ms-word.document.macroEnabled.12", b"PK", DOCX),
         ("a", "", b"", "application/octet-stream"),
     ],
 )

@@ -8,10 +8,10 @@ from importlib.metadata import version
 from hearth_api.wire.documents import ZERO_KEY, Trust
 from hearth_api.wire.ingest import RunLimits
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Raise it when the same bytes give other documents: everything is then parsed again."""
 
-_LIBRARIES = ("charset-normalizer", "markdown-it-py", "phonenumbers", "pypdfium2", "selectolax")
+_LIBRARIES = ("charset-normalizer", "lxml", "markdown-it-py", "phonenumbers", "pypdfium2", "selectolax")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

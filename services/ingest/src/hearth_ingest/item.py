@@ -53,6 +53,8 @@ class Parsed:
     document: NormalDocument
     original: bytes
     media_type: str
+    refusals: tuple[Refusal, ...] = ()
+    """Members of an archive that were refused or are broken; the rest of it was read."""
 
 
 class Source(Protocol):

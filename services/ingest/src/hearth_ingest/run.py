@@ -205,6 +205,9 @@ class Runner:
         except ItemError as error:
             self._tally.fail(item.key, quarantined=isinstance(error, RefusedError), problem=str(error))
             return None
+        for refusal in (refusal for one in parsed for refusal in one.refusals):
+            problem = f"{refusal.code}: {refusal.detail}"
+            self._tally.fail(refusal.uri, quarantined=refusal.quarantined, problem=problem)
         self._tally.bytes += item.size
         return parsed
 

@@ -1,14 +1,18 @@
 """A folder of files as a source."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hearth_ingest.context import ParseContext
+from hearth_ingest.documents.archive import OPENED_TYPES
 from hearth_ingest.documents.body import PARSED_TYPES, media_type_of
 from hearth_ingest.documents.build import build_document
 from hearth_ingest.errors import ItemError, RefusedError
 from hearth_ingest.files import Found, check_root, matches, printable, walk
 from hearth_ingest.item import Item, Listing, Parsed, Refusal
+
+_MAIL_PART = re.compile(r"#\d+(?:\.\d+)*$")
 
 
 class DocumentSource:
@@ -59,15 +63,24 @@ class DocumentSource:
         except OSError as error:
             raise ItemError("file-unreadable", error.strerror or "cannot be read") from error
         modified = datetime.fromtimestamp(found.mtime_ns // 1_000_000_000, tz=UTC)
-        return [build_document(item, data, name=found.name, modified=modified, context=self._context)]
+        return build_document(item, data, name=printable(found.name), modified=modified, context=self._context)
 
     def use(self, context: ParseContext) -> None:
         """Take another context for what is parsed from now on."""
         self._context = context
 
     def owner(self, key: str) -> str:
-        """Return the key itself: files carry nothing else."""
-        return key
+        """Return the key of the file that a member of an archive or an attachment of a mail in it came from."""
+        if key in self._found:
+            return key
+        bare = _MAIL_PART.sub("", key)
+        pieces = bare.split("!")
+        for end in range(1, len(pieces)):
+            prefix = "!".join(pieces[:end])
+            # A file's own name may hold "!", too; only what can be opened has members.
+            if prefix in self._found or media_type_of(prefix) in OPENED_TYPES:
+                return prefix
+        return bare if media_type_of(bare) in OPENED_TYPES else key
 
 
 def _item(found: Found) -> Item:

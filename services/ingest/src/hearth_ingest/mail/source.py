@@ -26,7 +26,7 @@ from hearth_ingest.mail.structure import parse_message
 
 Format = Literal["auto", "mbox", "maildir", "eml"]
 
-_PART = re.compile(r"(.*)#\d+(?:\.\d+)*$", re.DOTALL)
+_PART = re.compile(r"(.*?)#\d+(?:\.\d+)*(?:!.*)?$", re.DOTALL)
 _MAILDIR = re.compile(
     r"(?:(?P<folder>.*)/)?(?P<state>cur|new|tmp)/(?P<unique>[^/:;!]+)(?:[:;!]2,(?P<flags>[A-Za-z]*))?$"
 )
