@@ -267,3 +267,21 @@ def test_contrast_is_enough_in_light_and_dark(visit, house, dark):
         hearth.view(name)
         hearth.page.wait_for_timeout(100)
         assert hearth.page.evaluate(CONTRAST) == []
+
+
+def test_a_model_that_does_not_answer_shows_before_the_operator_has_looked(hearth, house):
+    house.set_catalog(variants=house.variants(url="http://127.0.0.1:9/m"))
+    for _ in range(2):
+        hearth.ask("Are you there?", base="")
+    hearth.view("Status")
+    expect(hearth.page.locator("#state")).to_contain_text(
+        "chat answers from gpu (cuda) instead of studio, which did not answer the last requests."
+    )
+
+
+def test_a_model_that_becomes_ready_can_be_chosen_without_signing_in_again(hearth, house):
+    hearth.view("Status")
+    house.set_catalog(name="large")
+    expect(hearth.page.locator("#state")).to_contain_text("large answers questions on studio.", timeout=5000)
+    hearth.view("Chat")
+    expect(hearth.page.locator("#model option")).to_have_text(["large"])

@@ -200,7 +200,7 @@ class BrowserHouse:
 
     def variants(self, **first: Any) -> list[dict[str, Any]]:
         return [
-            variant("metal", node="studio", url=f"{self.model_url}/m", slots=4, **first),
+            variant("metal", **{"node": "studio", "url": f"{self.model_url}/m", "slots": 4, **first}),
             variant("cuda", node="gpu", url=f"{self.model_url}/m", slots=4),
         ]
 

@@ -10,9 +10,11 @@ from hearth_common.errors import KubeUnreachableError, TokenRefusedError
 from hearth_common.review import Identity
 from hearth_gateway.app import route_label
 from hearth_gateway.catalog.model import fold
+from hearth_gateway.errors import UpstreamTimeoutError
 from hearth_gateway.routes.hot import ROUTES
 from support.gateway import (
     FakeKnowledge,
+    FakeUpstream,
     Harness,
     MemoryCatalog,
     catalog,
@@ -180,6 +182,14 @@ async def test_a_silent_knowledge_service_does_not_hold_up_the_status(monkeypatc
     gateway.knowledge.status = lambda name: asyncio.Event().wait()
     (base,) = (await gateway.get("/v1/status")).json()["knowledge_bases"]
     assert base["error"] == "The knowledge service does not answer at the moment."
+
+
+async def test_status_tells_of_a_variant_that_failed_before_the_operator_does():
+    gateway = Harness(upstream=FakeUpstream(lambda *_: UpstreamTimeoutError("silent")))
+    for _ in range(2):
+        await gateway.post("/v1/chat/completions", {"model": "chat", "messages": []})
+    (chat, embed) = (await gateway.get("/v1/status")).json()["models"]
+    assert [model["variants"][0]["resting"] for model in (chat, embed)] == [True, False]
 
 
 async def test_a_variant_without_a_node_makes_no_node():

@@ -158,6 +158,10 @@ class Admission:
         """Return how many slots of a variant are taken."""
         return self._busy.get(variant_key(model, variant), 0)
 
+    def resting(self, model: str, variant: Variant) -> bool:
+        """Whether a variant failed its last requests and is left alone for a moment."""
+        return not self._circuits.allows(variant_key(model, variant))
+
     async def _wait(self, model: str, *, priority: Priority, seconds: float, excluded: frozenset[str]) -> Variant:
         queue = self._queues.setdefault(model, _Queue())
         waiter = _Waiter(

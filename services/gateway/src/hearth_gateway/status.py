@@ -67,6 +67,7 @@ def model_status(state: State, *, model: Model) -> dict[str, Any]:
                 "engine": variant.engine,
                 "state": variant.state,
                 "reason": variant.reason,
+                "resting": state.admission.resting(model.name, variant),
                 "slots": {"total": variant.slots, "busy": state.admission.busy(model.name, variant)},
             }
             for variant in model.variants

@@ -17,7 +17,7 @@ whenRefused((error) => { if (!form.hidden) return; leave(words(error)); });
 panel.whoMayReveal(() => mayRelease);
 chat.build(at("chat"), {variantPlace: status.variantPlace});
 search.build(at("search"));
-status.build(at("status"), {badge: at("trouble"), isSeen: () => shown === "status", scopes});
+status.build(at("status"), {badge: at("trouble"), isSeen: () => shown === "status", scopes, choicesChanged: () => { Promise.allSettled([chat.load(), search.load()]); }});
 withheld.build(at("withheld"));
 
 form.addEventListener("submit", async (event) => {

@@ -101,15 +101,19 @@ async function converse(state, signal) {
     }
   }
   const stream = events(state.response);
+  try { await follow(stream, state); } finally { await stream.return().catch(() => {}); }
+  if (!state.done) throw new ApiError("The answer broke off: the connection ended too early.");
+}
+
+async function follow(stream, state) {
   for (;;) {
     const {done, value} = await stream.next();
-    if (done) { state.done = value; break; }
+    if (done) { state.done = value; return; }
     if (value.error) throw new ApiError(String(value.error.message ?? "The model failed."), {status: 502, code: String(value.error.code ?? "")});
     if (value.hearth) state.hearth = value.hearth;
     const piece = value.choices?.[0]?.delta?.content;
     if (typeof piece === "string" && piece) { state.text += piece; draw(state); }
   }
-  if (!state.done) throw new ApiError("The answer broke off: the connection ended too early.");
 }
 
 function body(sent) {

@@ -5,7 +5,7 @@ import {showDocument} from "./document.js";
 import {KINDS, clean, h, moment} from "./dom.js";
 
 const panel = document.getElementById("panel");
-const main = document.getElementById("main");
+const main = document.getElementById("main"), top = document.getElementById("top");
 const narrow = matchMedia("(max-width: 899px)");
 let stack = [];
 let returnTo = null;
@@ -33,7 +33,7 @@ export function close() {
   return true;
 }
 
-const dim = () => { main.inert = isOpen() && narrow.matches; document.body.classList.toggle("reading", isOpen()); };
+const dim = () => { main.inert = top.inert = isOpen() && narrow.matches; document.body.classList.toggle("reading", isOpen()); };
 narrow.addEventListener("change", dim);
 
 const go = (wanted) => { stack.push(wanted); return load(); };

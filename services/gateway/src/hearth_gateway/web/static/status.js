@@ -4,19 +4,20 @@ import {get, words} from "./api.js";
 import {count, h, moment, reason, since} from "./dom.js";
 
 const SEEN_MS = 2000, UNSEEN_MS = 15_000;
-let box, trouble, timer = null, last = null, seen = () => false, active = false, onScopes = () => {}, asking = null;
+let box, trouble, timer = null, last = null, seen = () => false, active = false, onScopes = () => {}, onChoices = () => {}, choices = "", asking = null;
 
-export function build(section, {badge, isSeen, scopes}) {
+export function build(section, {badge, isSeen, scopes, choicesChanged}) {
   trouble = badge;
   seen = isSeen;
   onScopes = scopes;
+  onChoices = choicesChanged;
   box = h("div", {id: "state"}, h("p", {class: "dim"}, "Asking…"));
   section.append(h("h1", {class: "visually-hidden"}, "Status"), box);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
 }
 
 export function start() { active = true; return ask(); }
-export function stop() { active = false; last = null; clearTimeout(timer); asking?.abort(); }
+export function stop() { active = false; last = null; choices = ""; clearTimeout(timer); asking?.abort(); }
 export const lastStatus = () => last;
 
 /** Where a variant of a model stands, and where the owner wants it. */
@@ -37,6 +38,7 @@ export async function ask() {
     last = await get("/v1/status", {signal: AbortSignal.any([signal, AbortSignal.timeout(10_000)])});
     if (signal.aborted) return;
     onScopes(new Set(last.scopes ?? []));
+    tellChoices(last);
     draw(last);
   } catch (error) {
     if (signal.aborted) return;
@@ -45,6 +47,13 @@ export async function ask() {
     if (seen()) box.replaceChildren(h("p", {class: "verdict bad", role: "status"}, `The state cannot be told now. ${error.name === "TimeoutError" ? "Hearth does not answer." : words(error)}`));
   }
   if (active && !signal.aborted) timer = setTimeout(ask, wait);
+}
+
+/** Models and knowledge bases that came, went or became ready change what can be chosen elsewhere in the page. */
+function tellChoices(status) {
+  const now = JSON.stringify([status.models.map((model) => [model.name, model.ready]), status.knowledge_bases.map((base) => base.name), status.sources.map((source) => source.source)]);
+  if (choices && choices !== now) onChoices();
+  choices = now;
 }
 
 function draw(status) {
@@ -80,7 +89,8 @@ function section(title, lines, empty) {
 
 const when = (text) => (text ? ` since ${since(text)}` : "");
 const told = (text) => (text ? `: ${String(text).replace(/\.$/, "")}.` : ".");
-const answering = (model) => model.variants.find((variant) => variant.state === "Available");
+// A variant that failed its last requests rests: the gateway knows before the operator has looked.
+const answering = (model) => model.variants.find((variant) => variant.state === "Available" && !variant.resting);
 
 function nodeWords(node, status) {
   const serves = status.models.filter((model) => model.variants.some((variant) => variant.node === node.name));
@@ -108,12 +118,13 @@ function modelWords(model, status) {
   const first = model.variants[0];
   const now = answering(model);
   if (!now) {
+    if (model.variants.some((variant) => variant.resting)) return [line("bad", model.name, `did not answer its last requests and is tried again in a moment.${queue}`)];
     const loading = model.variants.find((variant) => variant.state === "Loading" || variant.state === "Pending");
     if (loading) return [line("busy", model.name, `is being loaded${loading.node ? ` on ${loading.node}` : ""}${told(loading.reason || model.message)}${queue}`)];
     return [line("bad", model.name, `cannot answer${when(model.since)}${told(first?.reason || model.message)}${queue}`)];
   }
   const work = `${busy ? ` ${count(busy, "request is", "requests are")} being answered.` : ""}${queue}`;
-  if (now !== first) return [line("busy", model.name, `answers from ${now.node} (${now.name}) instead of ${first.node || "its first choice"}${told(first.reason)}${work}`)];
+  if (now !== first) return [line("busy", model.name, `answers from ${now.node} (${now.name}) instead of ${first.node || "its first choice"}${first.resting ? ", which did not answer the last requests." : told(first.reason)}${work}`)];
   return [line("good", model.name, `${DOES[model.task] ?? "answers"} on ${now.node}.${work}`)];
 }
 
