@@ -26,9 +26,17 @@ CALLS = {
     "history": ("GET", f"/v1/kbs/work/documents/{DOCUMENT}/history", {"hearth-gateway"}),
     "diff": ("GET", f"/v1/kbs/work/documents/{DOCUMENT}/diff?from_version=1&to_version=1", {"hearth-gateway"}),
     "search": ("POST", "/v1/kbs/work/search", {"hearth-gateway"}),
+    "quarantine": ("GET", "/v1/kbs/work/quarantine", {"hearth-gateway"}),
+    "release": ("POST", f"/v1/kbs/work/documents/{DOCUMENT}/release", {"hearth-gateway"}),
+    "reveal": ("POST", f"/v1/kbs/work/documents/{DOCUMENT}/reveal", {"hearth-gateway"}),
+    "audit": ("GET", "/v1/kbs/work/audit", {"hearth-gateway"}),
     "delete": ("DELETE", "/v1/kbs/work", {"hearth-operator"}),
 }
-BODIES = {"configure": CONFIG.to_json_object(), "move cursor": {"value": "1"}, "search": {"query": "x"}, "batch": b""}
+ASKED = {"actor": "abcdefghij", "reason": "a test"}
+BODIES = {
+    "configure": CONFIG.to_json_object(), "move cursor": {"value": "1"}, "search": {"query": "x"}, "batch": b"",
+    "release": ASKED, "reveal": ASKED,
+}  # fmt: skip
 ACCOUNTS = (
     "hearth-operator", "hearth-gateway", "hearth-knowledge", "hearth-ingest-inbox", "hearth-ingest-other",
     "hearth-ingest-", "default", "other/hearth-operator", "other/hearth-gateway", "other/hearth-ingest-inbox",

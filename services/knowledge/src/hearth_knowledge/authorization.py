@@ -22,11 +22,12 @@ class Action(StrEnum):
     INGEST = "write this source"
     READ = "read documents"
     SEARCH = "search"
+    REVEAL = "see and release what is withheld"
 
 
 ALLOWED: dict[str, frozenset[Action]] = {
     OPERATOR: frozenset({Action.CONFIGURE, Action.STATUS, Action.DELETE}),
-    GATEWAY: frozenset({Action.STATUS, Action.READ, Action.SEARCH}),
+    GATEWAY: frozenset({Action.STATUS, Action.READ, Action.SEARCH, Action.REVEAL}),
 }
 
 

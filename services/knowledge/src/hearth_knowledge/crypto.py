@@ -110,11 +110,14 @@ class KbKeys:
     """keyed hashes of words in sparse vectors"""
     ids: bytes
     """given to ingestion runs, for document ids"""
+    privacy: bytes
+    """pseudonyms, the directory of persons, releases and reasons of audits"""
 
     @classmethod
     def from_master(cls, master: bytes) -> "KbKeys":
         """Derive all."""
-        return cls(**{name: derive(master, f"kb-{name}") for name in ("wrap", "meta", "lookup", "terms", "ids")})
+        names = ("wrap", "meta", "lookup", "terms", "ids", "privacy")
+        return cls(**{name: derive(master, f"kb-{name}") for name in names})
 
 
 class Keyring:

@@ -62,6 +62,17 @@ class ForbiddenError(KnowledgeError):
         super().__init__(f"{account} may not {action}")
 
 
+class WithheldError(KnowledgeError):
+    """The policy of the knowledge base withholds this; the message says what permits it."""
+
+    status = 403
+    kind = "permission_error"
+    code = "withheld"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
 class NotFoundError(KnowledgeError):
     """A named thing is not there."""
 

@@ -11,6 +11,7 @@ from hearth_knowledge.errors import InvalidRequestError, NotFoundError, StoreUna
 from hearth_knowledge.index import ledger
 from hearth_knowledge.index.indexer import Indexer
 from hearth_knowledge.index.stores import Stores
+from hearth_knowledge.privacy.quarantine import QuarantineStore
 from hearth_knowledge.storage import names, schema
 from hearth_knowledge.storage.blobs import BlobStore
 from hearth_knowledge.storage.database import Database
@@ -33,7 +34,9 @@ class Lifecycle:
         blobs: BlobStore,
         stores: Stores,
         waiting: Mapping[str, str],
+        quarantine: QuarantineStore,
     ) -> None:
+        self._quarantine = quarantine
         self._database = database
         self._registry = registry
         self._queue = queue
@@ -62,6 +65,7 @@ class Lifecycle:
         with self._database.read() as connection:
             expected = ledger.count_chunks(connection, kb, opened.active.name)
             sources = _count_sources(connection, kb)
+            quarantined = self._quarantine.count(connection, kb)
         found = self._count_rows(opened)
         return KbStatus(
             collection=opened.active.name,
@@ -70,6 +74,7 @@ class Lifecycle:
             embedding=opened.active.config.embedding,
             sources=sources,
             queue=self._describe_queue(kb),
+            quarantined=quarantined,
             consistency=Consistency(consistent=found == expected, expected_chunks=expected, indexed_chunks=found),
         )
 

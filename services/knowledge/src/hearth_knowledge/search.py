@@ -8,7 +8,7 @@ hole.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -25,6 +25,7 @@ from hearth_knowledge.index.rows import person_hash, thread_hash
 from hearth_knowledge.index.stores import Stores
 from hearth_knowledge.metrics import Metrics
 from hearth_knowledge.ports import Embedder, RowFilter, VectorStore, parse_row_id
+from hearth_knowledge.privacy.filter import PrivacyFilter
 from hearth_knowledge.settings import Limits
 from hearth_knowledge.storage import schema
 from hearth_knowledge.storage.database import Database
@@ -67,6 +68,7 @@ class Searcher:
         *,
         registry: Registry,
         documents: DocumentStore,
+        privacy: PrivacyFilter,
         stores: Stores,
         embedder: Embedder,
         fusion: Fusion,
@@ -78,6 +80,7 @@ class Searcher:
         self._database = database
         self._registry = registry
         self._documents = documents
+        self._privacy = privacy
         self._stores = stores
         self._embedder = embedder
         self._fusion = fusion
@@ -105,6 +108,9 @@ class Searcher:
 
     async def _search(self, kb: str, request: SearchRequest) -> tuple[tuple[SearchHit, ...], str | None]:
         opened = await asyncio.to_thread(self._registry.open, kb)
+        query = await asyncio.to_thread(self._privacy.query, opened, request.query)
+        # Persons are sought by the names that the index knows them by.
+        request = request.model_copy(update={"query": query})
         chunks = await asyncio.to_thread(self._count, opened)
         if not chunks:
             return (), None
@@ -150,7 +156,14 @@ class Searcher:
         candidates = self._check(opened, fused, moment=moment)
         candidates.sort(key=lambda item: (-item.score, item.fused.id))
         chosen = spread([item.row.id for item in candidates], limit=request.top_k, per_key=PER_DOCUMENT)
-        return tuple(_to_hit(candidates[position], explain=request.explain) for position in chosen)
+        return tuple(
+            _to_hit(self._filtered(opened, candidates[position]), explain=request.explain) for position in chosen
+        )
+
+    def _filtered(self, opened: OpenKb, candidate: _Candidate) -> _Candidate:
+        """Return a candidate whose passages obey the policy of now."""
+        passages = self._privacy.passages(opened, candidate.row.id, candidate.version, candidate.passages)
+        return replace(candidate, passages=passages)
 
     def _legs(
         self,

@@ -19,6 +19,10 @@ from hearth_knowledge.index.worker import Worker
 from hearth_knowledge.lifecycle import Lifecycle
 from hearth_knowledge.metrics import Metrics
 from hearth_knowledge.ports import Authenticator, Embedder, VectorStore
+from hearth_knowledge.privacy.audit import AuditLog, Tickets
+from hearth_knowledge.privacy.directory import DirectoryStore
+from hearth_knowledge.privacy.filter import PrivacyFilter
+from hearth_knowledge.privacy.quarantine import QuarantineStore
 from hearth_knowledge.search import Searcher
 from hearth_knowledge.settings import Settings
 from hearth_knowledge.storage.blobs import BlobStore
@@ -65,6 +69,8 @@ class Service:
         waiting: dict[str, str] = {}
         self.queue = JobQueue(self.database, now=ports.now)
         self.registry = Registry(self.database, keyring=self.keyring, random=ports.random, now=ports.now)
+        people = DirectoryStore(self.database, random=ports.random)
+        self.quarantine = QuarantineStore(self.database, now=ports.now)
         self.documents = DocumentStore(
             self.database,
             blobs=self.blobs,
@@ -72,6 +78,18 @@ class Service:
             queue=self.queue,
             random=ports.random,
             now=ports.now,
+            people=people,
+            quarantine=self.quarantine,
+        )
+        self.privacy = PrivacyFilter(
+            self.database,
+            registry=self.registry,
+            documents=self.documents,
+            queue=self.queue,
+            people=people,
+            quarantine=self.quarantine,
+            audit=AuditLog(self.database, random=ports.random, now=ports.now),
+            tickets=Tickets(random=ports.random, now=ports.now),
         )
         self.cursors = CursorStore(self.database, registry=self.registry, random=ports.random)
         self.originals = OriginalStore(
@@ -89,6 +107,7 @@ class Service:
             embedder=ports.embedder,
             random=ports.random,
             embed_seconds=settings.limits.document_embed_seconds,
+            shown=lambda opened, document: self.privacy.show(opened, document, indexed=True),
         )
         self.lifecycle = Lifecycle(
             self.database,
@@ -98,6 +117,7 @@ class Service:
             blobs=self.blobs,
             stores=self.stores,
             waiting=waiting,
+            quarantine=self.quarantine,
         )
         self.worker = Worker(
             database=self.database,
@@ -112,6 +132,7 @@ class Service:
             self.database,
             registry=self.registry,
             documents=self.documents,
+            privacy=self.privacy,
             stores=self.stores,
             embedder=ports.embedder,
             fusion=settings.fusion,

@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from hearth_api.wire.documents import NormalDocument
 from hearth_api.wire.keys import Priority
 from hearth_knowledge import crypto
 from hearth_knowledge.index import ledger
@@ -46,7 +47,9 @@ class Indexer:
         embedder: Embedder,
         random: crypto.RandomBytes,
         embed_seconds: float,
+        shown: Callable[[OpenKb, NormalDocument], NormalDocument],
     ) -> None:
+        self._shown = shown
         self._database = database
         self._documents = documents
         self._queue = queue
@@ -84,10 +87,13 @@ class Indexer:
             parent = next((item.parent for item in reversed(versions) if item.parent), None)
             alive = sa.select(table.c.id).where(table.c.kb == job.kb, table.c.id == parent, table.c.deleted.is_(False))
             present = parent is not None and connection.execute(alive).first() is not None
-        plan = plan_document(versions, indexed, parent_present=present)
+            stale = sa.select(schema.stale).where(schema.stale.c.kb == job.kb, schema.stale.c.document == job.document)
+            again = connection.execute(stale).first() is not None
+        plan = plan_document(versions, indexed, parent_present=present, again=again)
         prepared = tuple(
             prepare(
-                self._documents.read_body(opened, job.document, version.version),
+                raw := self._documents.read_body(opened, job.document, version.version),
+                self._shown(opened, raw),
                 version,
                 quoted=quoted,
                 sizes=target.config.chunking,
@@ -149,6 +155,16 @@ class Indexer:
             for work in works:
                 self._record(connection, opened, collection, work)
                 self._queue.finish(connection, work.job)
+            self._refreshed(connection, opened, works)
+
+    def _refreshed(self, connection: sa.Connection, opened: OpenKb, works: Sequence[Work]) -> None:
+        """Forget that documents were to be cut anew, but for those that were queued again meanwhile."""
+        stale, jobs = schema.stale, schema.jobs
+        waiting = sa.exists().where(jobs.c.kb == stale.c.kb, jobs.c.document == stale.c.document)
+        done = [work.job.document for work in works]
+        connection.execute(
+            stale.delete().where(stale.c.kb == opened.name, stale.c.document.in_(done), ~waiting)
+        )  # fmt: skip
 
     def _trim(self, opened: OpenKb, collection: str, item: Prepared, *, store: VectorStore) -> None:
         with self._database.read() as connection:

@@ -23,12 +23,13 @@ class IndexPlan:
 
 
 def plan_document(
-    versions: Sequence[VersionRow], indexed: Sequence[IndexedVersion], *, parent_present: bool
+    versions: Sequence[VersionRow], indexed: Sequence[IndexedVersion], *, parent_present: bool, again: bool = False
 ) -> IndexPlan:
     """Compare a document's versions with what a collection holds of it.
 
     Replaced versions stay in the index with the end of their validity, because a search may ask for an earlier day.
     The present version's quoted text is indexed only while the document it answers is not there; earlier ones stay.
+    With `again` every version is cut anew: something in the document was released.
     """
     held = {entry.version: entry for entry in indexed}
     wanted = [row for row in versions if not row.tombstone]
@@ -37,7 +38,7 @@ def plan_document(
     for row in wanted:
         entry = held.get(row.version)
         quoted = not (parent_present and row.parent)
-        if entry is None or (row.version == newest and entry.quoted != quoted):
+        if again or entry is None or (row.version == newest and entry.quoted != quoted):
             index.append((row, quoted))
         elif entry.valid_to != row.valid_to:
             close.append(row)

@@ -10,6 +10,7 @@ from hearth_knowledge.index import terms
 from hearth_knowledge.index.chunking import Chunk, chunk_document, chunk_time, describe_sender, describe_subject
 from hearth_knowledge.index.ledger import Passages
 from hearth_knowledge.ports import VectorRow, row_id
+from hearth_knowledge.privacy.policy import pseudonym
 from hearth_knowledge.storage.documents import VersionRow
 from hearth_knowledge.storage.names import to_millis
 
@@ -29,9 +30,12 @@ class Prepared:
 
 
 def prepare(
-    document: NormalDocument, row: VersionRow, *, quoted: bool, sizes: ChunkingConfig, keys: KbKeys
+    raw: NormalDocument, document: NormalDocument, row: VersionRow, *, quoted: bool, sizes: ChunkingConfig, keys: KbKeys
 ) -> Prepared:
-    """Cut a version and compute everything but its vectors."""
+    """Cut a version as it may be seen (`document`) and compute everything but its vectors.
+
+    `raw` is the version as it came: only keyed hashes of its people and its times are taken from it.
+    """
     chunks = chunk_document(document, sizes=sizes, include_quoted=quoted)
     texts = tuple("\n".join((describe_subject(document, chunk), chunk.text)).strip() for chunk in chunks)
     language = terms.guess_language(" ".join(chunk.text for chunk in chunks))
@@ -43,8 +47,20 @@ def prepare(
         )
         for chunk, text in zip(chunks, texts, strict=True)
     )
+    return Prepared(
+        document=raw,
+        row=row,
+        quoted=quoted,
+        passages=build_passages(document, chunks),
+        texts=texts,
+        sparse=sparse,
+    )
+
+
+def build_passages(document: NormalDocument, chunks: Sequence[Chunk]) -> Passages:
+    """Return what hits show of a document as it may be seen."""
     time = document.modified or document.created
-    passages = Passages(
+    return Passages(
         title=document.title,
         people=tuple(dict.fromkeys(person.name or person.address or "" for person in _people(document))),
         time=time.isoformat() if time else None,
@@ -52,7 +68,6 @@ def prepare(
         origin_key=document.origin.key,
         chunks=tuple(chunks),
     )
-    return Prepared(document=document, row=row, quoted=quoted, passages=passages, texts=texts, sparse=sparse)
 
 
 def build_rows(prepared: Prepared, vectors: Sequence[Sequence[float]], *, keys: KbKeys) -> list[VectorRow]:
@@ -81,8 +96,14 @@ def build_rows(prepared: Prepared, vectors: Sequence[Sequence[float]], *, keys: 
 
 
 def person_hashes(person: Person, *, keys: KbKeys) -> set[str]:
-    """Return keyed hashes of everything that a filter may call a person: id, address, name and its words."""
-    names = [person.id, person.address or "", person.name or "", *(person.name or "").replace(",", " ").split()]
+    """Return keyed hashes of everything that a filter may call a person: id, pseudonym, address, name and its words."""
+    names = [
+        person.id,
+        pseudonym(person.id, key=keys.privacy),
+        person.address or "",
+        person.name or "",
+        *(person.name or "").replace(",", " ").split(),
+    ]
     return {person_hash(name, keys=keys) for name in names if name.strip()}
 
 

@@ -149,4 +149,7 @@ class Worker:
         _, stale = await asyncio.to_thread(self._registry.activate_target, opened.name)
         old = self._stores.get(opened.active.config.store)
         await asyncio.to_thread(lambda: old.drop(stale))
+        for name in stale:
+            # A configuration that comes back makes a collection of the same name: that one is not there yet.
+            self._repaired.pop(name, None)
         log.info("search uses the new index", kb=opened.name, collection=target.name)

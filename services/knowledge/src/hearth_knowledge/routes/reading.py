@@ -34,7 +34,7 @@ async def get_document(
     await demand(request, Action.READ)
     if version is not None and as_of is not None:
         raise InvalidRequestError("as_of", "cannot be combined with version")
-    documents = service_of(request).documents
+    documents = service_of(request).privacy
     moment = to_millis(as_of) if as_of else None
     check_name("kb", kb)
     check_document(document)
@@ -43,13 +43,23 @@ async def get_document(
 
 
 @router.get("/v1/kbs/{kb}/documents/{document}/original")
-async def get_original(request: Request, kb: str, document: str) -> StreamingResponse:
-    """Stream the original. It is never rendered in place: its bytes are somebody else's."""
+async def get_original(request: Request, kb: str, document: str, reveal: str | None = None) -> StreamingResponse:
+    """Stream the original. It is never rendered in place: its bytes are somebody else's.
+
+    Where the policy withholds anything of it, only with a permission that `reveal` gave.
+    """
     await demand(request, Action.READ)
-    originals = service_of(request).originals
+    service = service_of(request)
     check_name("kb", kb)
     check_document(document)
-    found, pieces = await asyncio.to_thread(originals.read, kb, document)
+    opened = await asyncio.to_thread(service.registry.open, kb)
+    found, pieces = await asyncio.to_thread(
+        lambda: service.originals.read(
+            kb,
+            document,
+            permit=lambda version: service.privacy.check_original(opened, document, version, ticket=reveal),
+        )
+    )
     headers = {
         "content-disposition": "attachment",
         "x-content-type-options": "nosniff",
@@ -74,7 +84,7 @@ async def get_history(request: Request, kb: str, document: str) -> HistoryView:
 async def get_diff(request: Request, kb: str, document: str, from_version: int, to_version: int) -> DiffView:
     """Compare two versions line by line."""
     await demand(request, Action.READ)
-    documents = service_of(request).documents
+    documents = service_of(request).privacy
     check_name("kb", kb)
     check_document(document)
 

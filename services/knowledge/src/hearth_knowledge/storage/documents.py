@@ -8,6 +8,7 @@ we saw it.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -37,6 +38,26 @@ class VersionRow:
     parent: str | None = None
 
 
+class People(Protocol):
+    """The directory of persons; `privacy.directory.DirectoryStore` is one."""
+
+    def take(self, connection: Connection, opened: OpenKb, document: NormalDocument) -> None:
+        """Add a document's people."""
+        ...
+
+
+class Quarantine(Protocol):
+    """The list of what is withheld; `privacy.quarantine.QuarantineStore` is one."""
+
+    def take(self, connection: Connection, opened: OpenKb, document: NormalDocument, version: int) -> None:
+        """Note what a new version withholds."""
+        ...
+
+    def forget(self, connection: Connection, kb: str, document: str) -> None:
+        """Take a document off the list."""
+        ...
+
+
 class DocumentStore:
     """Writes batches; reads versions. Blocking; run it off the event loop."""
 
@@ -49,7 +70,11 @@ class DocumentStore:
         queue: JobQueue,
         random: crypto.RandomBytes,
         now: Callable[[], int],
+        people: People,
+        quarantine: Quarantine,
     ) -> None:
+        self._people = people
+        self._quarantine = quarantine
         self._database = database
         self._blobs = blobs
         self._registry = registry
@@ -114,6 +139,8 @@ class DocumentStore:
         self._add_version(
             connection, opened.name, document.id, version, starts=document.modified or document.created, parent=parent
         )
+        self._people.take(connection, opened, document)
+        self._quarantine.take(connection, opened, document, version)
         appeared = row is None or row.deleted
         self._enqueue(connection, opened.name, document.id, replies=appeared)
         return BatchResult(id=document.id, version=version, changed=True, state="added" if appeared else "updated")
@@ -134,6 +161,7 @@ class DocumentStore:
         values = {"version": row.version + 1, "deleted": True, "written": self._now(), "content_mac": b""}
         _update(connection, opened.name, line.id, values=values)
         self._add_version(connection, opened.name, line.id, row.version + 1, tombstone=True)
+        self._quarantine.forget(connection, opened.name, line.id)
         self._enqueue(connection, opened.name, line.id, replies=True)
         return BatchResult(id=line.id, version=row.version + 1, changed=True, state="deleted")
 

@@ -1,7 +1,7 @@
 """Original files: encrypted as they stream in, decrypted as they stream out, never whole in memory or plain on disk."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from hearth_knowledge import crypto
@@ -61,8 +61,13 @@ class OriginalStore:
             connection.execute(table.update().where(table.c.kb == kb, table.c.id == document).values(original=value))
         return Original(media_type=media_type, bytes=counted.total, version=row.version)
 
-    def read(self, kb: str, document: str) -> tuple[Original, Iterator[bytes]]:
-        """Return the newest original. NotFoundError where the document is deleted or has none."""
+    def read(
+        self, kb: str, document: str, *, permit: Callable[[int], None] = lambda _version: None
+    ) -> tuple[Original, Iterator[bytes]]:
+        """Return the newest original. NotFoundError where the document is deleted or has none.
+
+        `permit` is asked with the original's version before a byte is read, and raises where it may not be given.
+        """
         opened = self._registry.open(kb)
         row = self._documents.find(opened, document)
         if row.deleted or row.original is None:
@@ -70,6 +75,7 @@ class OriginalStore:
         key = self._documents.document_key(opened, row)
         facts = json.loads(crypto.unseal(key, row.original, place=names.original_facts(kb, document)))
         found = Original(media_type=facts["mediaType"], bytes=facts["bytes"], version=facts["version"])
+        permit(found.version)
         sealed = self._blobs.read(kb, document, f"{found.version}.original")
         return found, crypto.unseal_stream(key, sealed, place=names.original(kb, document, found.version))
 

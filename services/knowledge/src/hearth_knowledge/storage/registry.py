@@ -16,7 +16,7 @@ from hearth_knowledge.errors import NotFoundError
 from hearth_knowledge.storage import names, schema
 from hearth_knowledge.storage.database import Database
 
-INDEX_PIPELINE = "1"
+INDEX_PIPELINE = "2"
 """Raise this when chunking, context or terms change: every knowledge base is then indexed anew."""
 
 
@@ -142,6 +142,11 @@ class Registry:
                 schema.jobs.delete().where(schema.jobs.c.kb == kb),
                 schema.cursors.delete().where(schema.cursors.c.kb == kb),
                 schema.collections.delete().where(schema.collections.c.kb == kb),
+                schema.people.delete().where(schema.people.c.kb == kb),
+                schema.quarantined.delete().where(schema.quarantined.c.kb == kb),
+                schema.releases.delete().where(schema.releases.c.kb == kb),
+                schema.stale.delete().where(schema.stale.c.kb == kb),
+                schema.audit.delete().where(schema.audit.c.kb == kb),
             ):
                 connection.execute(table)
         with self._lock:
@@ -187,6 +192,7 @@ def collection_name(kb: str, config: KbConfig) -> str:
         "dimensions": config.embedding.dimensions,
         "chunking": config.chunking.model_dump(mode="json"),
         "store": config.store.model_dump(mode="json"),
+        "privacy": {**config.privacy.model_dump(mode="json"), "keep": sorted(config.privacy.keep)},
         "pipeline": INDEX_PIPELINE,
     }
     return f"{alias_name(kb)}_{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]}"

@@ -1,6 +1,7 @@
 """Tables. Readable are ids, times, kinds, source names and configuration; the rest is sealed or keyed hashes."""
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    event,
 )
 
 metadata = MetaData()
@@ -113,3 +115,63 @@ cursors = Table(
     Column("source", String(63), primary_key=True),
     Column("value", LargeBinary, nullable=False),  # sealed
 )
+
+people = Table(
+    "people",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("person", LargeBinary, primary_key=True),  # keyed hash of the person's id
+    Column("sealed", LargeBinary, nullable=False),  # id, names, addresses
+    Column("added", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+)
+
+quarantined = Table(
+    "quarantined",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("document", String(96), primary_key=True),
+    Column("segment", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("reason", String(64), nullable=False),  # a code
+    Column("recorded", BigInteger, nullable=False),
+    Column("mark", LargeBinary, nullable=False),  # keyed hash of document and text
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("document", String(96), primary_key=True),
+    Column("mark", LargeBinary, primary_key=True),
+)
+
+stale = Table(  # documents whose present version must be indexed again although the ledger has it
+    "stale",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("document", String(96), primary_key=True),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("kb", String(63), nullable=False, index=True),
+    Column("time", BigInteger, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("act", String(32), nullable=False),
+    Column("document", String(96), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("reason", LargeBinary, nullable=False),  # sealed
+)
+# The database itself refuses to change what was written down; entries go with their knowledge base and not before.
+for _act, _when in (("UPDATE", ""), ("DELETE", "WHEN EXISTS (SELECT 1 FROM kbs WHERE name = OLD.kb)")):
+    event.listen(
+        audit,
+        "after_create",
+        DDL(  # type: ignore[no-untyped-call]
+            f"CREATE TRIGGER audit_no_{_act.lower()} BEFORE {_act} ON audit {_when} "
+            "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"
+        ),
+    )
