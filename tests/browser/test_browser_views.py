@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from support.browser import PHONE
 from support.browser_house import node
-from support.browser_shelf import QUOTE
+from support.browser_shelf import QUOTE, SLIDES, hit, view
 
 AWAY = "2026-11-20T14:02:00+01:00"
 
@@ -285,3 +285,20 @@ def test_a_model_that_becomes_ready_can_be_chosen_without_signing_in_again(heart
     expect(hearth.page.locator("#state")).to_contain_text("large answers questions on studio.", timeout=5000)
     hearth.view("Chat")
     expect(hearth.page.locator("#model option")).to_have_text(["large"])
+
+
+def test_a_passage_far_down_in_a_very_long_document_is_found_soon(hearth, house):
+    rows = [{"text": f"Row {n}\tvalue\t{n * 7}", "role": "table", "anchor": {"cell": f"A{n}"}} for n in range(1, 6001)]
+    rows[0]["text"] = "A long first row. " * 60_000
+    house.shelf.views[SLIDES] = view(SLIDES, title="Ledger", segments=rows)
+    text = "Row 5990 value 41930\nRow 5991 value 41937"
+    house.shelf.hits[:] = [hit(SLIDES, text, title="Ledger", anchor={"cell": "A5990"})]
+    hearth.view("Search")
+    results = hearth.search("row")
+    started = time.monotonic()
+    results.first.click()
+    hearth.wait_opened()
+    assert hearth.mark_is_in_view()
+    expect(hearth.panel.locator("mark")).to_have_text(["Row 5990\tvalue\t41930", "Row 5991\tvalue\t41937"], use_inner_text=False)
+    expect(hearth.panel).to_contain_text("4000 more passages are in the original.")
+    assert time.monotonic() - started < 5

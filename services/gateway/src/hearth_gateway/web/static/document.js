@@ -4,21 +4,28 @@ import {KINDS, TRUSTS, clean, h, moment, outside, reason} from "./dom.js";
 import {find} from "./passage.js";
 
 const ROLES = {from: "From", to: "To", cc: "Cc", bcc: "Bcc", "reply-to": "Reply to", organizer: "Organizer", attendee: "Attendees", member: "Members", mentioned: "Mentioned"};
-const MAX_SEGMENTS = 2000, LONG_LIST = 12;
+const MAX_SEGMENTS = 2000, BEFORE = 200, LONG_LIST = 12;
 
 /** {nodes, mark}: everything about the document itself. `open(id)` opens another document. */
 export function showDocument(view, {quotes = [], focus = {}, open}) {
   const document = view.document;
   const people = new Map([...(document.authors ?? []), ...(document.participants ?? [])].map((person) => [person.id, person]));
-  const segments = (document.segments ?? []).slice(0, MAX_SEGMENTS).map((segment) => ({...segment, text: clean(segment.text)}));
+  const segments = (document.segments ?? []).map((segment) => ({...segment, text: clean(segment.text)}));
   const texts = segments.map((segment) => (segment.quarantine ? "" : segment.text));
   // The same words may stand in many messages and in every occurrence of a meeting: look first where the passage is from.
-  const close = find(texts.map((text, index) => (standsAt(segments[index], focus) ? text : "")), quotes);
-  const ranges = close.some((list) => list.length) ? close : find(texts, quotes);
+  const close = texts.map((text, index) => (standsAt(segments[index], focus) ? text : ""));
+  let ranges = [];
+  for (const [where, parts] of [[close, false], [texts, false], [close, true], [texts, true]]) {
+    ranges = find(where, quotes, parts);
+    if (ranges.some((list) => list.length)) break;
+  }
   const marked = segments.map((segment, index) => ranges[index].length > 0 || (!quotes.length && standsAt(segment, focus)));
-  const context = {people, ranges, marked, document, open};
+  // Of a very long document the part around the passage is shown.
+  const from = Math.max(0, Math.min(marked.indexOf(true) - BEFORE, segments.length - MAX_SEGMENTS));
+  const part = (list) => list.slice(from, from + MAX_SEGMENTS);
+  const context = {people, ranges: part(ranges), marked: part(marked), document, open};
   const body = {email: mail, teams: chat, calendar: meeting}[document.kind] ?? pages;
-  const nodes = [heading(view, context), body(segments, context), more(document, segments.length), parts(document, open)];
+  const nodes = [heading(view, context), body(part(segments), context), more(segments.length), parts(document, open)];
   const holder = h("div", {class: `document ${document.kind in KINDS ? document.kind : "other"}`}, nodes);
   return {node: holder, mark: holder.querySelector("mark") ?? holder.querySelector(".here"), found: ranges.some((list) => list.length)};
 }
@@ -117,7 +124,7 @@ export function anchorWords(anchor) {
   return words.filter(Boolean).join(" · ");
 }
 
-const more = (document, shown) => ((document.segments?.length ?? 0) > shown ? h("p", {class: "dim"}, `The rest (${document.segments.length - shown} more passages) is in the original.`) : null);
+const more = (all) => (all > MAX_SEGMENTS ? h("p", {class: "dim"}, `${all - MAX_SEGMENTS} more passages are in the original.`) : null);
 
 function parts(document, open) {
   const attachments = document.attachments ?? [];

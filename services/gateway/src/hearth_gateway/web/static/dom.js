@@ -1,6 +1,6 @@
 // The only place that makes elements. Text becomes text nodes; nothing is ever parsed as HTML.
 
-// Controls, soft hyphen, zero-width, tag and variation characters hide text; bidi controls reorder it.
+// Controls, soft hyphen, zero-width and tag characters hide text; bidi controls reorder it.
 const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200d\u2028\u2029\u2060-\u2064\u206a-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\u{e0000}-\u{e0fff}]/gu;
 const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 

@@ -21,15 +21,20 @@ function fold(text) {
   return {text: out, at};
 }
 
-/** For each text a list of [start, end) to mark; the first one found anywhere is in front of all others. */
-export function find(texts, quotes) {
+/** For each text a list of [start, end) to mark: of the first quote that stands there as a whole, or with `parts` in parts. */
+export function find(texts, quotes, parts) {
   const ranges = texts.map(() => []);
+  // One character may stand for a run of white space, never for less: the sum of lengths is enough, one more each for the joint.
+  const room = texts.reduce((sum, text) => sum + text.length + 1, 0);
+  const owners = new Int32Array(room), offsets = new Int32Array(room);
   let whole = "";
-  const owners = [];
   texts.forEach((text, segment) => {
     const folded = fold(text);
     const body = folded.text.endsWith(" ") || !folded.text ? folded.text : `${folded.text} `;
-    for (let index = 0; index < body.length; index += 1) owners.push([segment, folded.at[index] ?? text.length]);
+    for (let index = 0; index < body.length; index += 1) {
+      owners[whole.length + index] = segment;
+      offsets[whole.length + index] = folded.at[index] ?? text.length;
+    }
     whole += body;
   });
   const take = (quote) => {
@@ -37,7 +42,7 @@ export function find(texts, quotes) {
     const start = wanted ? whole.indexOf(wanted) : -1;
     if (start < 0) return false;
     for (let index = start; index < start + wanted.length; index += 1) {
-      const [segment, offset] = owners[index];
+      const segment = owners[index], offset = offsets[index];
       const last = ranges[segment].at(-1);
       if (last && offset >= last[0] && (offset <= last[1] || !texts[segment].slice(last[1], offset).trim())) last[1] = Math.max(last[1], offset + 1);
       else if (offset < texts[segment].length) ranges[segment].push([offset, offset + 1]);
@@ -47,6 +52,7 @@ export function find(texts, quotes) {
   for (const quote of quotes.map(clean)) {
     if (!quote.trim()) continue;
     if (take(quote)) return ranges;
+    if (!parts) continue;
     // The index adds headings and cuts between segments: take what stands there line by line, then by sentence.
     for (const cut of [/\n+/, /(?<=[.!?])\s+|\n+/]) {
       const hits = quote.split(cut).filter((part) => part.trim().length >= MIN_PART).map(take);
