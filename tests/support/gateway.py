@@ -155,6 +155,14 @@ class FakeKnowledge:
     def read(self, knowledge_base: str, **_: Any) -> Any:
         raise NotFoundError("no document")
 
+    async def list_part(self, knowledge_base: str, **asked: Any) -> bytes:
+        self.requests.append((knowledge_base, asked))
+        return b'{"items":[]}'
+
+    async def act(self, knowledge_base: str, **asked: Any) -> bytes:
+        self.requests.append((knowledge_base, asked))
+        return b'{"released":1}'
+
 
 class FakeStream(Stream):
     def __init__(self, chunks: list[bytes | GatewayError]) -> None:

@@ -16,13 +16,16 @@ from hearth_gateway.errors import BadRequestError, GatewayError, MethodError, No
 from hearth_gateway.record import Record
 from hearth_gateway.routes.cold import router
 from hearth_gateway.routes.hot import ROUTES, HotRoutes
+from hearth_gateway.routes.privacy import router as privacy
 from hearth_gateway.state import State
 from hearth_gateway.web.routes import router as page
 
 log = structlog.get_logger()
 
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
-ID_IN_PATH = re.compile(r"^(/v1/(?:knowledge-bases|models))/.+?(/documents(?:/[^/]+)?)?(/original|/history)?$")
+ID_IN_PATH = re.compile(
+    r"^(/v1/(?:knowledge-bases|models))/.+?(/documents(?:/[^/]+)?)?(/original|/history|/release|/reveal|/quarantine|/audit)?$"
+)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -92,6 +95,7 @@ def build_app(start: Callable[[Gateway], AbstractAsyncContextManager[None]]) -> 
     # No generated pages: they would load scripts from elsewhere, and every path here is guarded or listed below.
     cold = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     cold.include_router(router)
+    cold.include_router(privacy)
     cold.include_router(page)
     _add_probes(cold)
     cold.add_exception_handler(GatewayError, _show)

@@ -74,6 +74,12 @@ class ForbiddenError(GatewayError):
     status, kind, code = 403, "permission_error", "forbidden"
 
 
+class WithheldError(GatewayError):
+    """The knowledge base's privacy policy withholds this; the message says what permits it."""
+
+    status, kind, code = 403, "permission_error", "withheld"
+
+
 class NotFoundError(GatewayError):
     """No such path or document."""
 

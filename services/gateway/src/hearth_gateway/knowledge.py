@@ -17,6 +17,7 @@ from hearth_gateway.errors import (
     GatewayError,
     KnowledgeUnavailableError,
     NotFoundError,
+    WithheldError,
 )
 
 AWAY = "The knowledge service does not answer at the moment."
@@ -83,6 +84,19 @@ class KnowledgeClient:
         async with self._call("GET", path, body=None, missing=missing) as answer:
             yield answer
 
+    async def list_part(self, knowledge_base: str, *, part: str, query: Mapping[str, str]) -> bytes:
+        """GET a list of a knowledge base (`quarantine`, `audit`) as JSON."""
+        path = f"/v1/kbs/{quote(knowledge_base, safe='')}/{part}?{urlencode(query)}"
+        async with self._call("GET", path, body=None, missing=_not_set_up(knowledge_base)) as answer:
+            return await answer.read()
+
+    async def act(self, knowledge_base: str, *, document: str, act: str, body: bytes) -> bytes:
+        """POST `release` or `reveal` of a document and return the answer's JSON."""
+        path = f"/v1/kbs/{quote(knowledge_base, safe='')}/documents/{quote(document, safe='')}/{act}"
+        missing = NotFoundError(f"The document '{document[:100]}' does not exist in '{knowledge_base[:100]}'.")
+        async with self._call("POST", path, body=body, missing=missing) as answer:
+            return await answer.read()
+
     @asynccontextmanager
     async def _call(
         self, verb: str, path: str, *, body: bytes | None, missing: GatewayError
@@ -114,7 +128,10 @@ def _not_set_up(name: str) -> GatewayError:
 async def _shown(answer: aiohttp.ClientResponse, *, missing: GatewayError) -> GatewayError:
     if answer.status == 404:
         return missing
-    words = _message(await answer.content.read(MAX_ERROR_BYTES))
+    body = await answer.content.read(MAX_ERROR_BYTES)
+    words = _message(body)
+    if answer.status == 403 and b'"withheld"' in body:
+        return WithheldError(words)
     if answer.status in (400, 413, 422):
         return BadRequestError(words or "The knowledge service refused the request.")
     retry = answer.headers.get("Retry-After", "")

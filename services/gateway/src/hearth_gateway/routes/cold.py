@@ -170,11 +170,16 @@ async def get_original(
     document: DocumentId,
     state: Parts,
     caller: Known,
+    *,
     version: Annotated[int | None, Query(ge=1)] = None,
+    reveal: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Response:
     """Return the original bytes, as a download: a browser must never run what came by mail."""
     state.require_knowledge_base(base, caller=caller)
     query = {"version": str(version)} if version is not None else {}
+    if reveal is not None:
+        caller.require(Scope.REVEAL)
+        query["reveal"] = reveal
     stack = AsyncExitStack()
     answer = await stack.enter_async_context(
         state.knowledge.read(base, document=document, part="/original", query=query)
