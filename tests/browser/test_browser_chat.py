@@ -188,5 +188,7 @@ def test_the_owner_releases_a_withheld_passage(hearth, house):
     card.get_by_role("button", name="Release").click()
     expect(hearth.page.locator("#withheld")).to_contain_text("1 passage of “Re: pump” released")
     expect(hearth.page.locator("#withheld")).to_contain_text("Nothing is withheld.")
+    hearth.page.get_by_text("What was released or shown (1)").click()
+    expect(hearth.page.locator("#withheld")).to_contain_text("key aaaaaaaaaa released a passage of")
     ((act, _, asked),) = house.shelf.acts
     assert (act, asked) == ("release", {"actor": "aaaaaaaaaa", "reason": "known sender", "segments": [3]})

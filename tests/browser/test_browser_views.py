@@ -299,6 +299,8 @@ def test_a_passage_far_down_in_a_very_long_document_is_found_soon(hearth, house)
     results.first.click()
     hearth.wait_opened()
     assert hearth.mark_is_in_view()
-    expect(hearth.panel.locator("mark")).to_have_text(["Row 5990\tvalue\t41930", "Row 5991\tvalue\t41937"], use_inner_text=False)
+    expect(hearth.panel.locator("mark")).to_have_text(
+        ["Row 5990\tvalue\t41930", "Row 5991\tvalue\t41937"], use_inner_text=False
+    )
     expect(hearth.panel).to_contain_text("4000 more passages are in the original.")
     assert time.monotonic() - started < 5

@@ -39,6 +39,9 @@ def find_chromium() -> str:
     raise FileNotFoundError(message)
 
 
+expect.set_options(timeout=10_000)  # a loaded machine is no failure; what has a limit of its own says so
+
+
 @contextmanager
 def launched() -> Iterator[Browser]:
     """Run a headless browser with a new, empty profile."""

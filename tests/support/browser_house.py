@@ -45,6 +45,7 @@ class Shelf:
         app.router.add_post("/v1/kbs/{kb}/search", self.search)
         app.router.add_get("/v1/kbs/{kb}/status", self.status)
         app.router.add_get("/v1/kbs/{kb}/quarantine", self.list_quarantine)
+        app.router.add_get("/v1/kbs/{kb}/audit", self.list_audit)
         app.router.add_get(document, self.view)
         for part, handler in (("original", self.original), ("history", self.history), ("related", self.list_related)):
             app.router.add_get(f"{document}/{part}", handler)
@@ -90,13 +91,28 @@ class Shelf:
     async def original(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
         if name in self.refused and request.query.get("reveal") != "ticket-1":
-            return web.json_response({"error": {"message": self.refused[name]}}, status=403)
+            return web.json_response({"error": {"code": "withheld", "message": self.refused[name]}}, status=403)
         if name not in self.originals:
             return web.json_response({"detail": "no"}, status=404)
         return web.Response(body=self.originals[name], content_type="text/html")
 
     async def list_quarantine(self, request: web.Request) -> web.Response:
         return web.json_response({"items": self.quarantine})
+
+    async def list_audit(self, request: web.Request) -> web.Response:
+        when = "2026-11-20T10:00:00Z"
+        items = [
+            {
+                "time": when,
+                "actor": asked["actor"],
+                "act": act,
+                "document": name,
+                "version": 1,
+                "reason": asked["reason"],
+            }
+            for act, name, asked in self.acts
+        ]
+        return web.json_response({"items": items})
 
     async def release(self, request: web.Request) -> web.Response:
         asked = json.loads(await request.read())

@@ -20,11 +20,20 @@ export async function load() {
     const {data} = await get("/v1/knowledge-bases");
     const lists = await Promise.all(data.map(async (entry) => ({base: entry.id, items: await all(entry.id)})));
     const sections = lists.filter((list) => list.items.length).map(({base, items}) => h("section", null, h("h2", null, `${base}: ${count(items.length, "passage")}`), h("ul", {class: "cards"}, items.map((item) => card(base, item)))));
-    box.replaceChildren(...(sections.length ? sections : [h("p", null, "Nothing is withheld.")]));
+    const acts = (await Promise.all(data.map((entry) => get(`/v1/knowledge-bases/${encodeURIComponent(entry.id)}/audit?limit=50`).catch(() => ({items: []}))))).flatMap((page) => page.items);
+    box.replaceChildren(...(sections.length ? sections : [h("p", null, "Nothing is withheld.")]), record(acts));
   } catch (error) {
     box.replaceChildren(h("p", {class: "error", role: "alert"}, error.status === 404 ? "This knowledge service does not list what it withholds." : words(error)));
   }
   box.removeAttribute("aria-busy");
+}
+
+const ACTS = {release: "released a passage of", reveal: "saw the unfiltered text of", "reveal-original": "downloaded the unfiltered original of"};
+
+function record(acts) {
+  if (!acts.length) return "";
+  return h("details", null, h("summary", null, `What was released or shown (${acts.length})`), h("ul", null, acts.map((item) =>
+    h("li", null, moment(item.time), ` key ${item.actor} ${ACTS[item.act] ?? item.act} `, h("span", {class: "address"}, item.document), `: ${item.reason}`))));
 }
 
 async function all(base) {
