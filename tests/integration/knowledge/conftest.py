@@ -1,9 +1,6 @@
 """One embedder for all; a pod (knowledge service and milvus-lite) that tests share unless they harm it."""
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -11,8 +8,7 @@ import pytest_asyncio
 from hearth_serve.engines.onnx import OnnxEngine
 from support.embedder import EmbeddingServer, embedding_server, load_engine
 from support.knowledge import KnowledgePod
-
-QUICKSTART = Path(__file__).parents[2] / "data" / "work-month"
+from support.questions import SOURCES, parse_source
 
 
 @pytest.fixture(scope="session")
@@ -34,14 +30,5 @@ async def pod(gateway: EmbeddingServer, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def sample() -> dict[str, list[bytes]]:
-    """The quickstart's documents in normal form, by source, as `hearth-ingest parse` prints them."""
-    command = str(Path(sys.executable).with_name("hearth-ingest"))
-    found = {}
-    for source, kind, path in (("inbox", "email", "mail.mbox"), ("documents", "documents", "documents")):
-        done = subprocess.run(
-            [command, "parse", "--source", source, "--type", kind, str(QUICKSTART / path)],
-            check=True,
-            capture_output=True,
-        )
-        found[source] = done.stdout.splitlines()
-    return found
+    """The sample's documents in normal form, by source."""
+    return {source: parse_source(source) for source in SOURCES}
