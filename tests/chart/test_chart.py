@@ -221,3 +221,17 @@ def test_the_argo_cd_example_points_at_what_exists_in_waves(render: Render) -> N
     assert [min(seen[kind]) for kind in order] == sorted(min(seen[kind]) for kind in order)
     assert all(len(waves) == 1 for waves in seen.values())
     assert set(seen) == set(order)
+
+
+def test_backups_have_a_claim_of_their_own_that_outlives_the_release(render: Render) -> None:
+    objects = render({"knowledge": {"backup": {"enabled": True, "keep": 3, "restore": "latest"}}})
+    claim = by_kind(objects, "PersistentVolumeClaim")["hearth-backup"]
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    knowledge = next(c for name, _, c in containers(objects) if name == "hearth-knowledge/knowledge")
+    env = {item["name"]: item.get("value") for item in knowledge["env"]}
+    assert (env["HEARTH_BACKUP_KEEP"], env["HEARTH_RESTORE"]) == ("3", "latest")
+    mounts = {mount["name"]: mount["mountPath"] for mount in knowledge["volumeMounts"]}
+    assert mounts["backup"] == env["HEARTH_BACKUP_DIR"]
+    other = render({"knowledge": {"backup": {"enabled": True, "claim": {"create": False, "name": "mine"}}}})
+    assert "mine" not in by_kind(other, "PersistentVolumeClaim")
+    assert "HEARTH_BACKUP_DIR" not in json.dumps(render())
