@@ -152,8 +152,10 @@ class Hearth:
 
 
 def _is_error(entry: Any) -> bool:
-    # The browser reports every answer of 4xx and 5xx; what matters here are scripts and the policy.
-    return entry.type == "error" and not entry.text.startswith("Failed to load resource")
+    # The browser reports every answer of 4xx and 5xx, and that plain HTTP has no opener policy; what matters here are
+    # scripts and the content policy.
+    harmless = ("Failed to load resource", "The Cross-Origin-Opener-Policy header has been ignored")
+    return entry.type == "error" and not entry.text.startswith(harmless)
 
 
 @contextmanager

@@ -2,16 +2,21 @@
 
 import asyncio
 import base64
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hearth_api.conditions import Condition
 from hearth_api.kinds.model import VariantStatus
+from hearth_api.kinds.node import InferenceNodeStatus
+from hearth_api.kinds.source import IngestionSourceStatus, RunStatus
 from hearth_common.errors import KubeStatusError, KubeUnreachableError
 from hearth_gateway.catalog.model import SecretRef, fold, parse_quantity
 from hearth_gateway.catalog.reflector import Reflector
 from hearth_gateway.catalog.source import KubeCatalog, decode_secret, read_keys
+from hearth_gateway.status import RUN_FIELDS
 from support.gateway import api_key, catalog, deployment, key_record, knowledge_base, variant
 
 
@@ -180,6 +185,42 @@ async def test_the_cluster_catalog_folds_all_three_collections():
     source._take_keys({})
     assert source.keys == {}
     assert not source.synced
+
+
+async def test_nodes_and_sources_are_told_of_and_never_waited_for():
+    source = KubeCatalog(None, namespace="hearth", keys_secret="hearth-api-keys")
+    for reflector in source._reflectors:
+        reflector.synced.set()
+        reflector.connected = True
+    assert source.synced
+    assert source.connected
+    source._take_nodes({"studio": {"metadata": {"name": "studio"}}})
+    source._take_sources({"inbox": {"metadata": {"name": "inbox"}}})
+    assert list(source.catalog.nodes) == ["studio"]
+    assert list(source.catalog.sources) == ["inbox"]
+    assert source.catalog.nodes["studio"].condition("Ready") is None
+
+
+def test_the_status_of_nodes_and_sources_is_read_as_the_operator_writes_it():
+    moment = datetime(2026, 11, 20, 14, 2, tzinfo=UTC)
+    condition = Condition(
+        type="Reachable", status="Unknown", reason="Unreachable", message="m", last_transition_time=moment
+    )
+    node = InferenceNodeStatus(conditions=(condition,)).model_dump(mode="json", by_alias=True)
+    run = RunStatus(job="j", outcome="Failed", finished=moment, first_error="e", withheld={"hidden-text": 1})
+    status = IngestionSourceStatus(last_run=run, active_job="k", next_run=moment).model_dump(mode="json", by_alias=True)
+    found = fold(
+        [],
+        [],
+        nodes=[{"metadata": {"name": "studio"}, "status": node}],
+        sources=[{"metadata": {"name": "inbox"}, "spec": {"type": "Email", "suspend": True}, "status": status}],
+    )
+    reachable = found.nodes["studio"].condition("Reachable")
+    assert (reachable.status, reachable.message, reachable.since) == ("Unknown", "m", "2026-11-20T14:02:00Z")
+    inbox = found.sources["inbox"]
+    assert (inbox.type, inbox.suspended, inbox.running, inbox.next_run) == ("Email", True, True, "2026-11-20T14:02:00Z")
+    assert set(RUN_FIELDS) <= set(inbox.last_run)
+    assert (inbox.last_run["outcome"], inbox.last_run["firstError"]) == ("Failed", "e")
 
 
 def test_what_the_operator_writes_is_what_the_catalog_reads():
