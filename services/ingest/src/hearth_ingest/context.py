@@ -11,7 +11,16 @@ from hearth_api.wire.ingest import RunLimits
 PARSER_VERSION = 2
 """Raise it when the same bytes give other documents: everything is then parsed again."""
 
-_LIBRARIES = ("charset-normalizer", "lxml", "markdown-it-py", "phonenumbers", "pypdfium2", "selectolax")
+_LIBRARIES = (
+    "charset-normalizer",
+    "icalendar",
+    "lxml",
+    "markdown-it-py",
+    "phonenumbers",
+    "pypdfium2",
+    "recurring-ical-events",
+    "selectolax",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

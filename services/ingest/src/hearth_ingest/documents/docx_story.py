@@ -115,7 +115,8 @@ class Story:
             elif not all(self._field):
                 continue
             elif name == "t":
-                out.append(element.text or "")
+                # An entity that nobody declared stands between text and tail.
+                out.append((element.text or "") + "".join(inner.tail or "" for inner in element))
             elif name in _BREAKS:
                 out.append(_BREAKS[name])
             elif name in {"footnoteReference", "endnoteReference"}:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from hearth_ingest.documents.body import DOCX, ODF_TYPES, PPTX, XLSX
 from hearth_ingest.documents.package import Unpacker
+from hearth_ingest.documents.salvage import local_entries, read_local
 from hearth_ingest.errors import ItemError, RefusedError
 from hearth_ingest.sandbox.worker import Frame
 
@@ -61,9 +62,15 @@ def _printable(name: str) -> str:
 
 
 def _unpack_zip(data: bytes, arguments: Mapping[str, Any]) -> Iterator[Frame]:
-    unpacker = Unpacker(
-        data, entries=arguments["entries"], expanded_bytes=arguments["expanded_bytes"], ratio=arguments["ratio"]
-    )
+    try:
+        unpacker = Unpacker(
+            data, entries=arguments["entries"], expanded_bytes=arguments["expanded_bytes"], ratio=arguments["ratio"]
+        )
+    except RefusedError:
+        raise
+    except ItemError as error:
+        yield from _salvage(data, arguments, error)
+        return
     office = _office_type(unpacker)
     if office:
         yield {"office": office}, b""
@@ -87,6 +94,31 @@ def _unpack_zip(data: bytes, arguments: Mapping[str, Any]) -> Iterator[Frame]:
             yield _problem(name, error)
             continue
         yield {"name": path}, blob
+
+
+def _salvage(data: bytes, arguments: Mapping[str, Any], problem: ItemError) -> Iterator[Frame]:
+    """Yield what a ZIP file without a directory holds. Raises `problem` where that is nothing."""
+    left, seen = arguments["expanded_bytes"], set[str]()
+    for number, entry in enumerate(local_entries(data)):
+        if number >= arguments["entries"]:
+            yield _problem("", RefusedError("too-many-entries", f"only the first {number} were read"))
+            break
+        if entry.name.endswith("/"):
+            continue
+        try:
+            path = check_name(entry.name)
+            if path in seen:
+                raise RefusedError("duplicate-name", "an entry of that name came before")
+            seen.add(path)
+            blob = read_local(data, entry, most=min(left, arguments["item_bytes"]), ratio=arguments["ratio"])
+        except ItemError as error:
+            yield _problem(_printable(entry.name), error)
+            continue
+        left -= len(blob)
+        yield {"name": path}, blob
+    if not seen:
+        raise problem
+    yield _problem("", problem)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -152,6 +184,8 @@ def _unpack_stream(data: bytes, arguments: Mapping[str, Any]) -> Iterator[Frame]
         packed=len(data),
         ratio=arguments["ratio"],
     )
+    if not data:
+        raise ItemError("archive-broken", "it is empty")
     out = bytearray()
     problem: ItemError | None = None
     try:

@@ -206,9 +206,11 @@ class _Sheet:
             return {"1": "TRUE", "0": "FALSE"}.get(raw, raw), True
         if kind == "d":
             return raw.replace("T00:00:00", "").replace("T", " "), True
+        formula = child(cell, "f")
+        if not raw and formula is not None and formula.text:
+            self.book.notes.warn("formula-without-value", "formulas that were never calculated are shown themselves")
+            return f"={formula.text}", True
         if kind != "n" or not raw:
-            if value is None and child(cell, "f") is not None:
-                self.book.notes.warn("formula-without-value", "formulas that were never calculated are empty")
             return _unescape(raw), kind == "e"
         return self._number(raw, attribute(cell, "s") or "0"), True
 
