@@ -35,15 +35,16 @@ _BORN_HINTS = (
 )
 
 _W = r"[A-ZÀ-ÖØ-Þ][\wÀ-ÿ'.-]{0,30}"
+_CITY = r"[A-ZÀ-ÖØ-Þ][\wÀ-ÿ'-]{0,30}"
 _NUMBER = r"\d{1,4}(?: ?[a-zA-Z](?![a-zA-Z]))?(?: ?[-/] ?\d{1,4})?"
 _ADDRESSES = (
     # Hauptstraße 12, 10115 Berlin; An der Alten Mühle 3a, 50667 Köln
-    re.compile(rf"(?<!\w)(?:{_W}(?:[ -]{_W}){{0,3}} ?)?(?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|[Ww]eg|[Pp]latz|[Aa]llee|[Gg]asse|[Rr]ing|[Dd]amm|[Uu]fer|[Cc]haussee|laan|straat|plein|gracht)(?<=\w{{4}}|.tr\.) {_NUMBER},?[ \n]{{1,2}}(?:[A-Z]{{1,2}}-)?\d{{4,5}}(?: ?[A-Z]{{2}})? {_W}(?:[ -]{_W})?"),
+    re.compile(rf"(?<!\w)(?:{_W}(?:[ -]{_W}){{0,3}} ?)?(?:[Ss]tra(?:ß|ss)e|[Ss]tr\.|[Ww]eg|[Pp]latz|[Aa]llee|[Gg]asse|[Rr]ing|[Dd]amm|[Uu]fer|[Cc]haussee|laan|straat|plein|gracht)(?<=\w{{4}}|.tr\.) {_NUMBER},?[ \n]{{1,2}}(?:[A-Z]{{1,2}}-)?\d{{4,5}}(?: ?[A-Z]{{2}})? {_CITY}(?:[ -]{_CITY})?"),
     # 221 Baker Street, London NW1 6XE; 1600 Amphitheatre Parkway, Mountain View, CA 94043
     re.compile(rf"(?<![\w.])\d{{1,5}}[A-Za-z]? (?:[NSEW]\.? )?{_W}(?: {_W}){{0,3}} (?:Street|St\.?|Avenue|Ave\.?|Road|Rd\.?|Boulevard|Blvd\.?|Lane|Ln\.?|Drive|Dr\.?|Court|Ct\.?|Way|Place|Pl\.?|Parkway|Pkwy\.?|Square|Sq\.?|Terrace|Close|Crescent)(?:,? (?:Apt|Suite|Unit|Flat|#)\.? ?\w{{1,6}})?,?[ \n]{{1,2}}(?:{_W}(?: {_W}){{0,3}},? (?:[A-Z]{{2}} \d{{5}}(?:-\d{{4}})?|[A-Z]{{1,2}}\d[A-Z\d]? ?\d[A-Z]{{2}}))(?!\w)"),
     # 12 bis, rue de la Paix, 75002 Paris; Calle Mayor 5, 28013 Madrid; Via Roma 3, 00184 Roma
-    re.compile(rf"(?<!\w)\d{{1,4}}(?: ?(?:bis|ter|quater))?,? (?:rue|avenue|boulevard|bd|place|allée|chemin|impasse|quai|route|cours|square)(?: (?:de|du|des|la|le|les|{_W}|l'{_W}|d'{_W})){{1,6}},?[ \n]{{1,2}}\d{{5}} {_W}(?:[ -]{_W}){{0,2}}"),
-    re.compile(rf"(?<!\w)(?:Calle|C/|Avenida|Avda\.?|Plaza|Paseo|Via|Viale|Piazza|Corso|Rua)(?: (?:de|del|la|las|los|dei|della|da|do|{_W})){{1,5}},? {_NUMBER},?[ \n]{{1,2}}\d{{4,5}}(?:-\d{{3}})? {_W}"),
+    re.compile(rf"(?<!\w)\d{{1,4}}(?: ?(?:bis|ter|quater))?,? (?:rue|avenue|boulevard|bd|place|allée|chemin|impasse|quai|route|cours|square)(?: (?:de|du|des|la|le|les|{_W}|l'{_W}|d'{_W})){{1,6}},?[ \n]{{1,2}}\d{{5}} {_CITY}(?:[ -]{_CITY}){{0,2}}"),
+    re.compile(rf"(?<!\w)(?:Calle|C/|Avenida|Avda\.?|Plaza|Paseo|Via|Viale|Piazza|Corso|Rua)(?: (?:de|del|la|las|los|dei|della|da|do|{_W})){{1,5}},? {_NUMBER},?[ \n]{{1,2}}\d{{4,5}}(?:-\d{{3}})? {_CITY}"),
 )  # fmt: skip
 _DIGIT_LETTER = re.compile(r"\d{4}")
 

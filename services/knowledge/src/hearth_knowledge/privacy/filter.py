@@ -79,8 +79,10 @@ class PrivacyFilter:
         row, body = self._documents.read(kb, document, version=version, as_of=as_of)
         return row, self.show(self._registry.open(kb), body)
 
-    def passages(self, opened: OpenKb, document: str, version: int, passages: Passages) -> Passages:
-        """Return what a hit shows, under the policy and the directory of now.
+    def passages(
+        self, opened: OpenKb, document: str, version: int, passages: Passages, *, ordinal: int | None = None
+    ) -> Passages:
+        """Return what a hit shows, under the policy and the directory of now. With `ordinal` only that chunk is to be shown.
 
         While another index is being built, passages that were cut under an earlier policy are cut anew from the
         document; persons who became known after indexing get their names here.
@@ -95,7 +97,10 @@ class PrivacyFilter:
             title=filter_text(passages.title, lens),
             people=tuple(filter_text(name, lens) for name in passages.people),
             origin_key=filter_text(passages.origin_key, lens),
-            chunks=tuple(replace(chunk, text=filter_text(chunk.text, lens)) for chunk in passages.chunks),
+            chunks=tuple(
+                replace(chunk, text=filter_text(chunk.text, lens)) if ordinal in {None, chunk.ordinal} else chunk
+                for chunk in passages.chunks
+            ),
         )
 
     def _recut(self, opened: OpenKb, document: str, version: int, passages: Passages) -> Passages:
