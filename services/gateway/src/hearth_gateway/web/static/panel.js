@@ -85,8 +85,7 @@ function show(body, view, wanted, signal) {
 }
 
 async function addRelated(section, view, wanted, open, signal) {
-  const answer = await get(documentPath(wanted.base, wanted.id, "/related"), {signal});
-  const list = Array.isArray(answer) ? answer : answer.related ?? answer.items ?? answer.results ?? [];
+  const {related: list = []} = await get(documentPath(wanted.base, wanted.id, "/related"), {signal});
   if (!list.length || signal.aborted) return;
   section.append(h("h3", null, "Belongs to this"), h("ul", {class: "plain"}, list.slice(0, 50).map((item) =>
     h("li", null, h("button", {type: "button", class: "link", onclick: () => open(item.document)}, item.title || KINDS[item.kind] || "document"),
