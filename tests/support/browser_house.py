@@ -127,7 +127,9 @@ class Shelf:
         self.acts.append(("reveal", request.match_info["id"], asked))
         if asked.get("original"):
             return web.json_response({"ticket": "ticket-1"})
-        return web.json_response({"document": self.views[request.match_info["id"]]["document"]})
+        document = self.views[request.match_info["id"]]["document"]
+        segments = [{**segment, "text": segment.get("text") or "As it came."} for segment in document["segments"]]
+        return web.json_response({"document": {**document, "segments": segments}})
 
 
 class Model:

@@ -7,7 +7,7 @@ const ROLES = {from: "From", to: "To", cc: "Cc", bcc: "Bcc", "reply-to": "Reply 
 const MAX_SEGMENTS = 2000, BEFORE = 200, LONG_LIST = 12;
 
 /** {nodes, mark}: everything about the document itself. `open(id)` opens another document. */
-export function showDocument(view, {quotes = [], focus = {}, open}) {
+export function showDocument(view, {quotes = [], focus = {}, unfiltered = false, open}) {
   const document = view.document;
   const people = new Map([...(document.authors ?? []), ...(document.participants ?? [])].map((person) => [person.id, person]));
   const segments = (document.segments ?? []).map((segment) => ({...segment, text: clean(segment.text)}));
@@ -23,7 +23,7 @@ export function showDocument(view, {quotes = [], focus = {}, open}) {
   // Of a very long document the part around the passage is shown.
   const from = Math.max(0, Math.min(marked.indexOf(true) - BEFORE, segments.length - MAX_SEGMENTS));
   const part = (list) => list.slice(from, from + MAX_SEGMENTS);
-  const context = {people, ranges: part(ranges), marked: part(marked), document, open};
+  const context = {people, ranges: part(ranges), marked: part(marked), document, unfiltered, open};
   const body = {email: mail, teams: chat, calendar: meeting}[document.kind] ?? pages;
   const nodes = [heading(view, context), body(part(segments), context), more(segments.length), parts(document, open)];
   const holder = h("div", {class: `document ${document.kind in KINDS ? document.kind : "other"}`}, nodes);
@@ -60,8 +60,8 @@ function listed(names) {
 }
 
 /** The segment's text with its marked ranges; white space stays as it was. */
-function passage(segment, index, {ranges}) {
-  if (segment.quarantine) return h("p", {class: "withheld"}, `A passage is withheld here: ${reason(segment.quarantine)}.`);
+function passage(segment, index, {ranges, unfiltered}) {
+  if (segment.quarantine) return h("div", {class: "withheld"}, `A passage is withheld here: ${reason(segment.quarantine)}.`, unfiltered ? h("div", {class: "text", dir: "auto"}, segment.text) : null);
   const out = [];
   let from = 0;
   for (const [start, end] of ranges[index]) {

@@ -69,7 +69,7 @@ function bar() {
 
 function show(body, view, wanted, signal) {
   const open = (id, base = wanted.base) => go({base, id});
-  const {node, mark, found} = showDocument(view, {quotes: wanted.quotes ?? [], focus: wanted.focus ?? {}, open});
+  const {node, mark, found} = showDocument(view, {quotes: wanted.quotes ?? [], focus: wanted.focus ?? {}, unfiltered: Boolean(wanted.view), open});
   const related = h("section", {hidden: true});
   const versions = h("section", {hidden: true});
   const missing = wanted.quotes?.length && !found && !wanted.view ? h("p", {class: "note"}, "The quoted passage does not stand in this version word by word.") : null;

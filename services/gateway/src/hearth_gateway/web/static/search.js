@@ -70,6 +70,7 @@ async function submit(event) {
   running?.abort();
   running = new AbortController();
   const {signal} = running;
+  if (matchMedia("(max-width: 899px)").matches) form.querySelector("#filters").open = false; // so that a phone shows the results
   told.className = "dim";
   told.replaceChildren("Searching…");
   try {
