@@ -24,6 +24,7 @@ from hearth_ingest.documents.build import build_document
 from hearth_ingest.documents.source import DocumentSource
 from hearth_ingest.errors import ItemError, RefusedError
 from hearth_ingest.item import Item, Parsed
+from hearth_ingest.mail.source import MailSource
 
 MOMENT = datetime(2026, 11, 1, tzinfo=UTC)
 Packer = Callable[[Mapping[str, bytes]], bytes]
@@ -253,6 +254,25 @@ def test_what_nothing_here_reads_is_kept_with_the_remedy(name: str, code: str) -
     assert parsed.document.warnings[0].detail
     assert not parsed.document.parts[0].used
     assert parsed.original
+
+
+def test_archives_and_office_files_that_hang_on_a_mail(tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["From"], mail["Message-ID"] = "a@example.org", "<1@example.org>"
+    mail.set_content("words")
+    inner = make_zip({"x.txt": b"inside", "../evil.txt": b"x"})
+    mail.add_attachment(inner, maintype="application", subtype="zip", filename="z.zip")
+    mail.add_attachment(rb"{\rtf1 rich}", maintype="application", subtype="msword", filename="r.doc")
+    (tmp_path / "m.eml").write_bytes(mail.as_bytes())
+    source = MailSource((tmp_path,), context=build_context("s", kind="email"))
+    (item,) = source.observe().items
+    parsed = source.parse(item)
+    base = "mid:<1@example.org>"
+    assert keys(parsed) == [f"{base}#2!x.txt", f"{base}#2", f"{base}#3", base]
+    assert {source.owner(key) for key in keys(parsed)} == {base}
+    assert [one.document.segments[0].text for one in (parsed[0], parsed[2])] == ["inside", "rich"]
+    assert [one.code for one in parsed[1].refusals] == ["unsafe-path"]
+    assert len(parsed[-1].document.attachments) == 2
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -245,6 +245,15 @@ def test_the_header_is_repeated_in_every_block() -> None:
     assert all(one.text.startswith("Name | Number\n") for one in body.segments)
 
 
+def test_tables_of_text_are_blocks_with_anchors_too() -> None:
+    text = "Name;Number\n" + "".join(f"n{number};{number},5\n" for number in range(50))
+    body = read(text.encode(), "text/csv")
+    assert [one[1] for one in shape(body)] == ["A1:B41", "A42:B51"]
+    assert body.segments[1].text.startswith("Name | Number\nn40 | 40,5\n")
+    latin = read("Straße\tOrt\nHauptstraße\tKöln\n".encode("cp1252"), "text/tab-separated-values")
+    assert latin.segments[0].text == "Straße | Ort\nHauptstraße | Köln"
+
+
 def sheet_xml(rows: str, more: str = "") -> bytes:
     main = 'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"'
     return pack(

@@ -106,6 +106,14 @@ def test_no_socket_no_file_no_program_and_no_signal_to_others(hostile: Sandbox) 
     assert set(answers.values()) <= {"PermissionError", "gaierror"}, answers
 
 
+def test_it_is_locked_in_without_any_privilege() -> None:
+    drop = "import os, hearth_ingest.sandbox.worker\nif os.getuid() == 0: os.setgid(10001); os.setuid(10001)\n"
+    sandbox = Sandbox((sys.executable, "-s", "-P", "-c", HOSTILE.replace("main({", f"{drop}main({{")))
+    answers = json.loads(ask(sandbox, "probe"))
+    sandbox.close()
+    assert set(answers.values()) <= {"PermissionError", "gaierror", "LookupError"}, answers
+
+
 def test_the_kernel_refuses_native_code_too(hostile: Sandbox) -> None:
     assert ask(hostile, "native") == "-1 -1 -1 1"
 

@@ -83,6 +83,6 @@ def _blocks(sheet: str, rows: Rows, numbers: list[int], *, header: Mapping[int, 
 
 def _block(sheet: str, lines: list[str], *, top: str, columns: list[int], since: int, until: int) -> Segment:
     first, last = f"{column_name(columns[0])}{since}", f"{column_name(columns[-1])}{until}"
-    cell = f"{sheet}!{first}" if first == last else f"{sheet}!{first}:{last}"
+    cell = ("" if not sheet else f"{sheet}!") + (first if first == last else f"{first}:{last}")
     text = "\n".join([top, *lines] if top else lines)
     return segment(text, role="table", heading=sheet[:200], cell=cell[:300])

@@ -32,6 +32,8 @@ class Notes:
 
     def tidy(self, text: str) -> str:
         """Return text without control characters and characters that have no width; the latter are counted."""
+        if text.isascii() and text.isprintable():
+            return text
         stripped, invisible = strip_invisible(clean(text))
         if invisible:
             self.hidden["zero-width"] += invisible

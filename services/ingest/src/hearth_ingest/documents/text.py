@@ -2,16 +2,19 @@
 
 import csv
 import io
+import re
 
 from hearth_api.wire.documents import DocumentWarning
 from hearth_api.wire.ingest import RunLimits
 from hearth_ingest.charset import decode_text
 from hearth_ingest.documents.body import Body, segment
+from hearth_ingest.documents.grid import build_grid
 from hearth_ingest.errors import ItemError
 from hearth_ingest.hidden import strip_invisible
 
 _SAMPLE_CHARS = 16_384
 _MAX_FIELD = 1_000_000
+_NUMBER = re.compile(r"[-+(]?[$€£]?\s?\d[\d.,\s]*\s?[%€$£)]?$")
 
 
 def read_text(data: bytes, limits: RunLimits) -> Body:
@@ -41,7 +44,7 @@ def _controls(sample: bytes) -> int:
 
 
 def read_csv(data: bytes, limits: RunLimits) -> Body:
-    """Return a table as rows "column: value | column: value" would be too long; rows are "a | b | c" under a header."""
+    """Return a table as blocks of rows "a | b | c" under the repeated header; anchors name cells as A2:C41."""
     del limits
     text, warnings = decode(data)
     csv.field_size_limit(_MAX_FIELD)
@@ -49,15 +52,16 @@ def read_csv(data: bytes, limits: RunLimits) -> Body:
         dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:_SAMPLE_CHARS], delimiters=",;\t|")
     except csv.Error:
         dialect = csv.excel_tab if "\t" in text[:_SAMPLE_CHARS] else csv.excel
-    rows: list[str] = []
+    rows: dict[int, dict[int, str]] = {}
+    numeric: set[tuple[int, int]] = set()
     try:
-        rows.extend(
-            " | ".join(" ".join(cell.split()) for cell in row)
-            for row in csv.reader(io.StringIO(text), dialect)
-            if any(cell.strip() for cell in row)
-        )
+        for number, row in enumerate(csv.reader(io.StringIO(text), dialect), start=1):
+            cells = {column: " ".join(cell.split()) for column, cell in enumerate(row, start=1) if cell.strip()}
+            if cells:
+                rows[number] = cells
+                numeric.update((number, column) for column, cell in cells.items() if _NUMBER.match(cell))
     except csv.Error as error:
         warnings = (*warnings, DocumentWarning(code="table-broken", detail=str(error)[:120]))
     if not rows:
         return Body(segments=(segment(text),) if text.strip() else (), warnings=warnings)
-    return Body(segments=(segment("\n".join(rows), role="table"),), warnings=warnings)
+    return Body(segments=tuple(build_grid("", rows, numeric=frozenset(numeric))), warnings=warnings)

@@ -172,8 +172,8 @@ class _Sheet:
         self._row = int(given) if given.isdecimal() and len(given) < 8 else self._row + 1
         hidden_row = attribute(element, "hidden") in {"1", "true"}
         column = 0
-        for cell in children(element, "c"):
-            place = parse_reference(attribute(cell, "r") or "")
+        for cell in element:
+            place = parse_reference(cell.get("r") or "")
             column = place[1] if place else column + 1
             if column > _MAX_COLUMN or self.book.cells >= MAX_CELLS:
                 break
@@ -193,12 +193,11 @@ class _Sheet:
 
     def _text(self, cell: Element) -> tuple[str, bool]:
         """Return a cell's text as displayed, and whether it is a number, date or truth value."""
-        kind = attribute(cell, "t") or "n"
-        inline = child(cell, "is")
-        if kind == "inlineStr" and inline is not None:
-            return _words(inline), False
-        value = child(cell, "v")
-        raw = (value.text or "") if value is not None else ""
+        kind = cell.get("t") or "n"
+        held = {name_of(part): part for part in cell}
+        if kind == "inlineStr" and "is" in held:
+            return _words(held["is"]), False
+        raw = (held["v"].text or "") if "v" in held else ""
         if kind == "s":
             index = int(raw) if raw.isdecimal() else -1
             return (self.book.strings[index] if 0 <= index < len(self.book.strings) else ""), False
@@ -206,13 +205,13 @@ class _Sheet:
             return {"1": "TRUE", "0": "FALSE"}.get(raw, raw), True
         if kind == "d":
             return raw.replace("T00:00:00", "").replace("T", " "), True
-        formula = child(cell, "f")
+        formula = held.get("f")
         if not raw and formula is not None and formula.text:
             self.book.notes.warn("formula-without-value", "formulas that were never calculated are shown themselves")
             return f"={formula.text}", True
         if kind != "n" or not raw:
             return _unescape(raw), kind == "e"
-        return self._number(raw, attribute(cell, "s") or "0"), True
+        return self._number(raw, cell.get("s") or "0"), True
 
     def _number(self, raw: str, style: str) -> str:
         try:

@@ -10,8 +10,6 @@ from hearth_ingest.errors import ItemError, RefusedError
 Element = Any
 """An lxml element; the library ships no types."""
 
-_MAX_DEPTH_ERROR = "Excessive depth"
-
 
 def parse_xml(data: bytes) -> Element:
     """Return the root of a document. Raises RefusedError for one with a document type, ItemError for none at all."""
@@ -29,14 +27,20 @@ def parse_xml(data: bytes) -> Element:
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
+        _check_memory(parser, error)
         raise ItemError("office-unparseable", "its XML is broken") from error
     if root is None:
         raise ItemError("office-unparseable", "its XML is broken")
     if root.getroottree().docinfo.internalDTD is not None:
         raise RefusedError("xml-with-entities", "a document type is not allowed in office files")
-    if any(entry.type_name == "ERR_NO_MEMORY" for entry in parser.error_log):
-        raise MemoryError
+    _check_memory(parser, None)
     return root
+
+
+def _check_memory(parser: Any, error: Exception | None) -> None:
+    """Raise MemoryError where the parser gave up for it: a repaired document would silently be half of one."""
+    if any(entry.type_name == "ERR_NO_MEMORY" for entry in parser.error_log) or "memory" in str(error or "").lower():
+        raise MemoryError
 
 
 def refuse_dtd(data: bytes) -> None:
