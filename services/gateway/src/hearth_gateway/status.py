@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from hearth_gateway.catalog.model import Catalog, Condition, Model, Node, Source, Variant
+from hearth_gateway.catalog.beside import Condition, Node, Source
+from hearth_gateway.catalog.model import Catalog, Model, Variant
 from hearth_gateway.errors import GatewayError
 from hearth_gateway.knowledge import AWAY
 from hearth_gateway.state import State

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from hearth_gateway.catalog.beside import Node, Source, read_conditions, read_node, read_source
+from hearth_gateway.catalog.fields import read_list, read_part, read_ready
+
 AVAILABLE = "Available"
 CHAT = "Chat"
 EMBED = "Embed"
@@ -82,44 +85,6 @@ class KnowledgeBase:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """One observed condition. `since` is when its status last changed, RFC 3339."""
-
-    type: str
-    status: str
-    reason: str
-    message: str
-    since: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One machine that serves models, whether or not a model is on it."""
-
-    name: str
-    conditions: tuple[Condition, ...]
-
-    def condition(self, kind: str) -> Condition | None:
-        """Return the condition of this type."""
-        return next((condition for condition in self.conditions if condition.type == kind), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One IngestionSource and its last run, as the operator wrote it."""
-
-    name: str
-    knowledge_base: str
-    type: str
-    suspended: bool
-    ready: bool
-    message: str
-    running: bool
-    last_run: Mapping[str, Any] | None
-    next_run: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything at one moment. `names` maps names and accepted aliases to models."""
 
@@ -163,16 +128,16 @@ def fold(
 
 def read_model(item: Mapping[str, Any]) -> Model | None:
     """Read a ModelDeployment as the API server gives it; None where it has no name."""
-    metadata, spec, status = _part(item, "metadata"), _part(item, "spec"), _part(item, "status")
+    metadata, spec, status = read_part(item, "metadata"), read_part(item, "spec"), read_part(item, "status")
     name = metadata.get("name")
     if not isinstance(name, str) or not name:
         return None
-    ready, message = _ready(status)
+    ready, message = read_ready(status)
     return Model(
         name=name,
         task=str(spec.get("task") or CHAT),
-        aliases=tuple(alias for alias in _list(spec, "aliases") if isinstance(alias, str)),
-        variants=tuple(read_variant(entry) for entry in _list(status, "variants") if isinstance(entry, Mapping)),
+        aliases=tuple(alias for alias in read_list(spec, "aliases") if isinstance(alias, str)),
+        variants=tuple(read_variant(entry) for entry in read_list(status, "variants") if isinstance(entry, Mapping)),
         created=_epoch(metadata.get("creationTimestamp")),
         ready=ready,
         message=message,
@@ -184,7 +149,7 @@ def read_model(item: Mapping[str, Any]) -> Model | None:
 
 def read_variant(entry: Mapping[str, Any]) -> Variant:
     """Read one entry of `status.variants` (INTERFACES, "Catalog")."""
-    memory = _part(entry, "memory")
+    memory = read_part(entry, "memory")
     return Variant(
         name=str(entry.get("name") or ""),
         node=str(entry.get("node") or ""),
@@ -203,11 +168,11 @@ def read_variant(entry: Mapping[str, Any]) -> Variant:
 
 def read_knowledge_base(item: Mapping[str, Any]) -> KnowledgeBase | None:
     """Read a KnowledgeBase as the API server gives it; None where it has no name."""
-    name = _part(item, "metadata").get("name")
+    name = read_part(item, "metadata").get("name")
     if not isinstance(name, str) or not name:
         return None
-    status = _part(item, "status")
-    ready, message = _ready(status)
+    status = read_part(item, "status")
+    ready, message = read_ready(status)
     return KnowledgeBase(
         name=name,
         ready=ready,
@@ -215,51 +180,8 @@ def read_knowledge_base(item: Mapping[str, Any]) -> KnowledgeBase | None:
         documents=_number(status.get("documents")),
         chunks=_number(status.get("chunks")),
         pending=_number(status.get("pending")),
-        embedding_model=str(_part(status, "embedding").get("model") or ""),
-        sources=tuple(dict(entry) for entry in _list(status, "sources") if isinstance(entry, Mapping)),
-    )
-
-
-def read_node(item: Mapping[str, Any]) -> Node | None:
-    """Read an InferenceNode as the API server gives it; None where it has no name."""
-    name = _part(item, "metadata").get("name")
-    if not isinstance(name, str) or not name:
-        return None
-    return Node(name=name, conditions=read_conditions(_part(item, "status")))
-
-
-def read_source(item: Mapping[str, Any]) -> Source | None:
-    """Read an IngestionSource as the API server gives it; None where it has no name."""
-    name = _part(item, "metadata").get("name")
-    if not isinstance(name, str) or not name:
-        return None
-    spec, status = _part(item, "spec"), _part(item, "status")
-    ready, message = _ready(status)
-    return Source(
-        name=name,
-        knowledge_base=str(_part(spec, "knowledgeBaseRef").get("name") or ""),
-        type=str(spec.get("type") or ""),
-        suspended=bool(spec.get("suspend", False)),
-        ready=ready,
-        message=message,
-        running=bool(status.get("activeJob")),
-        last_run=_part(status, "lastRun") or None,
-        next_run=_text(status.get("nextRun")),
-    )
-
-
-def read_conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
-    """Read `status.conditions`."""
-    return tuple(
-        Condition(
-            type=str(entry.get("type") or ""),
-            status=str(entry.get("status") or "Unknown"),
-            reason=str(entry.get("reason") or ""),
-            message=str(entry.get("message") or ""),
-            since=_text(entry.get("lastTransitionTime")),
-        )
-        for entry in _list(status, "conditions")
-        if isinstance(entry, Mapping)
+        embedding_model=str(read_part(status, "embedding").get("model") or ""),
+        sources=tuple(dict(entry) for entry in read_list(status, "sources") if isinstance(entry, Mapping)),
     )
 
 
@@ -283,30 +205,8 @@ def _decimal(text: str) -> float:
     return number if 0 <= number < 1e18 else 0.0
 
 
-def _part(item: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = item.get(name)
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(item: Mapping[str, Any], name: str) -> list[Any]:
-    value = item.get(name)
-    return value if isinstance(value, list) else []
-
-
 def _number(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
-
-
-def _ready(status: Mapping[str, Any]) -> tuple[bool, str]:
-    for condition in _list(status, "conditions"):
-        if isinstance(condition, Mapping) and condition.get("type") == "Ready":
-            words = str(condition.get("message") or condition.get("reason") or "")
-            return condition.get("status") == "True", words
-    return False, "the operator has not reported on it yet"
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _secret_ref(value: object, *, key: str) -> SecretRef | None:
