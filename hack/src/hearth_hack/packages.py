@@ -26,11 +26,16 @@ PACKAGES = (
 
 TEST_PACKAGES = {
     "chart": ("prometheus",),  # promtool reads alerts and panels
-    "integration": ("dovecot-imapd", "dovecot-core"),  # a real IMAP server
+    "integration": (
+        "buildah",
+        "docker-registry",  # takes what ./hack/images push sends
+        "dovecot-core",
+        "dovecot-imapd",  # a real IMAP server
+    ),
     "browser": ("chromium",),
     "e2e": ("chromium", "dovecot-imapd", "dovecot-core"),
 }
-SERVICES = ("dovecot.service", "dovecot.socket", "prometheus.service")
+SERVICES = ("docker-registry.service", "dovecot.service", "dovecot.socket", "prometheus.service")
 """What these packages would start, now and at each boot. The tests start their own, on loopback."""
 
 
