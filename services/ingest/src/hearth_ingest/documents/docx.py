@@ -45,8 +45,7 @@ def read_docx(data: bytes, limits: RunLimits) -> Body:
                 number = attribute(note, "id") or ""
                 segments.append(segment(f"{label} {f'of {who}' if who else number}: {text}", role="notes"))
     title, created = package.properties()
-    if package.has_macros():
-        notes.warn("macros-not-read", "the file carries macros")
+    package.remark(notes.warn)
     if any(True for _ in descendants(root, "altChunk")):
         notes.warn("embedded-object", "parts in another format inside the text were not read")
     if story.deleted:

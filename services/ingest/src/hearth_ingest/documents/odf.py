@@ -19,7 +19,10 @@ def read_odf(data: bytes, limits: RunLimits) -> Body:
     if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
         if len(data) > limits.expanded_bytes:
             raise RefusedError("too-large", f"{len(data)} bytes")
-        content = styles = parse_xml(data)
+        content, sound = parse_xml(data)
+        styles = content
+        if not sound:
+            notes.warn("xml-repaired", "its XML is broken or nested too deeply: some of it may be missing")
         meta = child(content, "meta")
         parts: tuple[Part, ...] = ()
         package = None
@@ -52,8 +55,7 @@ def read_odf(data: bytes, limits: RunLimits) -> Body:
             for number, page in enumerate(pages, start=1):
                 segments += _slide(page, number, hidden=frozenset(hidden), notes=notes)
     if package is not None:
-        if package.has_macros():
-            notes.warn("macros-not-read", "the file carries macros")
+        package.remark(notes.warn)
         parts = package.parts()
     title, created = child(meta, "title"), child(meta, "creation-date")
     first = next(

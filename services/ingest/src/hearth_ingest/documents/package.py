@@ -4,6 +4,7 @@ import io
 import posixpath
 import zipfile
 import zlib
+from collections.abc import Callable
 from lzma import LZMAError
 
 from hearth_api.wire.documents import Part
@@ -84,6 +85,7 @@ class Package:
         for info in self._unpacker.infos:
             self._infos.setdefault(info.filename.lstrip("/").lower(), info)
         self._used: set[str] = set()
+        self._repaired = False
 
     def names(self) -> list[str]:
         """Return the entries' names as written."""
@@ -108,7 +110,11 @@ class Package:
         """Return an entry's root element, or None where there is none or it is broken beyond repair."""
         try:
             data = self.read(name)
-            return parse_xml(data) if data else None
+            if not data:
+                return None
+            root, sound = parse_xml(data)
+            self._repaired = self._repaired or not sound
+            return root
         except RefusedError:
             raise
         except ItemError as error:
@@ -140,8 +146,14 @@ class Package:
         title, created = child(core, "title"), child(core, "created")
         return (title.text or "" if title is not None else ""), (created.text if created is not None else None)
 
-    def has_macros(self) -> bool:
-        """Tell whether macros came along. They are never read."""
+    def remark(self, warn: Callable[[str, str], None]) -> None:
+        """Give the warnings of the package itself, once everything was read."""
+        if self._has_macros():
+            warn("macros-not-read", "the file carries macros")
+        if self._repaired:
+            warn("xml-repaired", "its XML is broken or nested too deeply: some of it may be missing")
+
+    def _has_macros(self) -> bool:
         return any(name.endswith("vbaproject.bin") or name.startswith("basic/") for name in self._infos)
 
     def parts(self, reasons: dict[str, str] | None = None) -> tuple[Part, ...]:

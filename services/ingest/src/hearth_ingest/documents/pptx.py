@@ -43,8 +43,7 @@ def read_pptx(data: bytes, limits: RunLimits) -> Body:
         first = first or reader.title
         segments.extend(reader.segments(number))
     title, created = package.properties()
-    if package.has_macros():
-        notes.warn("macros-not-read", "the file carries macros")
+    package.remark(notes.warn)
     # "PowerPoint Presentation" is what the program writes where nobody named the file.
     named = "" if title.strip().lower() in {"powerpoint presentation", "powerpoint-präsentation"} else title
     return Body(

@@ -58,8 +58,7 @@ def read_xlsx(data: bytes, limits: RunLimits) -> Body:
         segments.extend(build_grid(notes.tidy(name), sheet.rows, numeric=frozenset(sheet.numeric)))
         segments.extend(_comments(package, target, notes.tidy(name), notes))
     title, created = package.properties()
-    if package.has_macros():
-        notes.warn("macros-not-read", "the file carries macros")
+    package.remark(notes.warn)
     return Body(
         title=notes.tidy(title),
         segments=tuple(segments),

@@ -11,8 +11,11 @@ Element = Any
 """An lxml element; the library ships no types."""
 
 
-def parse_xml(data: bytes) -> Element:
-    """Return the root of a document. Raises RefusedError for one with a document type, ItemError for none at all."""
+def parse_xml(data: bytes) -> tuple[Element, bool]:
+    """Return the root of a document and whether it was sound.
+
+    Raises RefusedError for one with a document type, ItemError for none at all.
+    """
     refuse_dtd(data)
     parser = etree.XMLParser(
         resolve_entities=False,
@@ -34,7 +37,7 @@ def parse_xml(data: bytes) -> Element:
     if root.getroottree().docinfo.internalDTD is not None:
         raise RefusedError("xml-with-entities", "a document type is not allowed in office files")
     _check_memory(parser, None)
-    return root
+    return root, not any(entry.level_name == "FATAL" for entry in parser.error_log)
 
 
 def _check_memory(parser: Any, error: Exception | None) -> None:
