@@ -4,9 +4,15 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from hearth_api.wire.documents import Trust
+from hearth_api.wire.ingest import CalendarSettings
+from hearth_ingest.calendars.build import Frame
+from hearth_ingest.calendars.source import make_frame, today_of
 from hearth_ingest.context import build_context
 from hearth_ingest.errors import SourceError
 from hearth_ingest.parsing import build_source, document_kind, parse_lines
@@ -14,7 +20,7 @@ from hearth_ingest.redacting import redact_lines, redact_text
 from hearth_ingest.running import run_command
 
 TYPES = ("email", "documents", "teams", "calendar")
-LATER = ("teams", "calendar")
+LATER = ("teams",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("--trust", default=Trust.EXTERNAL.value, choices=[trust.value for trust in Trust])
     parse.add_argument("--include", action="append", default=[], metavar="GLOB")
     parse.add_argument("--exclude", action="append", default=[], metavar="GLOB")
+    defaults = CalendarSettings()
+    parse.add_argument("--past-days", type=int, default=defaults.past_days, metavar="DAYS", help="of recurring events")
+    parse.add_argument("--future-days", type=int, default=defaults.future_days, metavar="DAYS")
+    parse.add_argument("--time-zone", default=defaults.time_zone, metavar="NAME", help="of floating times and of days")
+    parse.add_argument("--today", type=date.fromisoformat, metavar="YYYY-MM-DD", help="the middle of the window")
     parse.add_argument("paths", nargs="+", type=Path, metavar="PATH")
     parse.set_defaults(command=_parse)
     run = commands.add_parser("run", help="bring a knowledge base up to date with a source")
@@ -63,6 +74,7 @@ def _parse(arguments: argparse.Namespace) -> int:
         print(f"hearth-ingest: sources of type {arguments.type} come with a later release", file=sys.stderr)
         return 2
     context = build_context(arguments.source, kind=arguments.type, trust=Trust(arguments.trust))
+    frame = _frame(arguments) if arguments.type == "calendar" else None
     source = build_source(
         arguments.type,
         tuple(arguments.paths),
@@ -70,10 +82,22 @@ def _parse(arguments: argparse.Namespace) -> int:
         form=arguments.format,
         include=tuple(arguments.include),
         exclude=tuple(arguments.exclude),
+        frame=frame,
     )
     for line in parse_lines(source, kind=document_kind(arguments.type), context=context):
         print(line)
     return 0
+
+
+def _frame(arguments: argparse.Namespace) -> Frame:
+    try:
+        settings = CalendarSettings(
+            past_days=arguments.past_days, future_days=arguments.future_days, time_zone=arguments.time_zone
+        )
+    except ValidationError as error:
+        raise SourceError("--past-days and --future-days are numbers from 0 to 3660") from error
+    today = arguments.today or today_of(settings, datetime.now(UTC))
+    return make_frame(settings, today=today, whole_months=False)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hearth_api.wire.documents import Kind, document_id
+from hearth_ingest.calendars.build import Frame
+from hearth_ingest.calendars.source import CalendarSource
 from hearth_ingest.context import ParseContext
 from hearth_ingest.documents.source import DocumentSource
 from hearth_ingest.errors import ItemError
@@ -20,8 +22,11 @@ def build_source(
     form: Format = "auto",
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
+    frame: Frame | None = None,
 ) -> Source:
-    """Return the source for a type. The caller has refused types without a parser."""
+    """Return the source for a type. The caller has refused types without a parser; calendars come with a frame."""
+    if kind == "calendar" and frame is not None:
+        return CalendarSource(roots, context=context, frame=frame, include=include, exclude=exclude)
     if kind == "email":
         return MailSource(roots, context=context, form=form, include=include, exclude=exclude)
     return DocumentSource(roots, context=context, include=include, exclude=exclude)
@@ -29,7 +34,7 @@ def build_source(
 
 def document_kind(kind: str) -> Kind:
     """Return the kind of the documents that a source's items become."""
-    return Kind.EMAIL if kind == "email" else Kind.DOCUMENT
+    return {"email": Kind.EMAIL, "calendar": Kind.CALENDAR}.get(kind, Kind.DOCUMENT)
 
 
 def parse_lines(source: Source, *, kind: Kind, context: ParseContext) -> Iterator[str]:

@@ -13,16 +13,17 @@ from pydantic import ValidationError
 from hearth_api.wire.ingest import RunReport, RunSpec
 from hearth_common.logs import configure_logging
 from hearth_common.tokens import ProjectedToken
+from hearth_ingest.calendars.source import make_frame, today_of
 from hearth_ingest.client import KnowledgeClient
 from hearth_ingest.context import ParseContext, build_context
 from hearth_ingest.errors import KnowledgeError, SourceError
-from hearth_ingest.item import Source
-from hearth_ingest.live.source import closing, open_account
+from hearth_ingest.item import Listing, Source
+from hearth_ingest.live.source import Remembering, closing, open_account
 from hearth_ingest.parsing import build_source
 from hearth_ingest.run import Runner, Tally, make_plan
 
 TERMINATION_LOG = Path("/dev/termination-log")
-_PARSED = ("email", "documents")
+_PARSED = ("email", "documents", "calendar")
 _log = structlog.get_logger(__name__)
 
 
@@ -76,7 +77,7 @@ async def run_once(
     tally = Tally()
     fatal: str | None = None
     try:
-        await _run(spec, tally=tally, client=client)
+        await _run(spec, tally=tally, client=client, now=started)
     except (SourceError, KnowledgeError) as error:
         fatal = error.sentence
     report = tally.report(started=started, finished=now(), fatal=fatal)
@@ -84,16 +85,18 @@ async def run_once(
     return report
 
 
-async def _run(spec: RunSpec, *, tally: Tally, client: Callable[[RunSpec], KnowledgeClient]) -> None:
+async def _run(spec: RunSpec, *, tally: Tally, client: Callable[[RunSpec], KnowledgeClient], now: datetime) -> None:
     # The source is looked at before the service is asked: a missing mount fails the run whatever the service says.
-    context, source = _open_source(spec)
-    listing = source.observe()
-    for refusal in listing.refusals:
-        tally.fail(refusal.uri, quarantined=refusal.quarantined, problem=f"{refusal.code}: {refusal.detail}")
+    context, source = _open_source(spec, now=now)
+    # Only a source that need not fetch what is known already waits for the service's answer.
+    listing = None if isinstance(source, Remembering) else _observe(source, tally)
     async with closing(source), client(spec) as knowledge:
         source.use(replace(context, key=await knowledge.fetch_key()))
         manifest = await knowledge.fetch_manifest()
         cursor = await knowledge.fetch_cursor()
+        if isinstance(source, Remembering):
+            source.remember(manifest)
+        listing = listing or _observe(source, tally)
         plan = make_plan(source, listing, manifest, pipeline=context.pipeline, cursor=cursor)
         _log.info(
             "planned", source=spec.source, skipped=len(listing.skipped), copies=listing.copies, sum=plan.summary()
@@ -102,24 +105,40 @@ async def _run(spec: RunSpec, *, tally: Tally, client: Callable[[RunSpec], Knowl
         await runner.carry_out(plan, cursor=cursor)
 
 
-def _open_source(spec: RunSpec) -> tuple[ParseContext, Source]:
+def _observe(source: Source, tally: Tally) -> Listing:
+    listing = source.observe()
+    for refusal in listing.refusals:
+        tally.fail(refusal.uri, quarantined=refusal.quarantined, problem=f"{refusal.code}: {refusal.detail}")
+    return listing
+
+
+def _open_source(spec: RunSpec, *, now: datetime) -> tuple[ParseContext, Source]:
     if spec.type not in _PARSED:
         raise SourceError(f"sources of type {spec.type} come with a later release")
     context = build_context(spec.source, kind=spec.type, trust=spec.trust, limits=spec.limits, at_source=spec.at_source)
+    frame = None
+    if spec.type == "calendar":
+        frame = make_frame(spec.calendar, today=today_of(spec.calendar, now), whole_months=True)
     if spec.path is None:
-        return context, open_account(spec, context=context)
+        return context, open_account(spec, context=context, frame=frame)
     root = Path(spec.path)
     if ".." in root.parts or root.resolve() != root.absolute():
         raise SourceError(f"{root} leads elsewhere: neither '..' nor a symbolic link is followed")
     source = build_source(
-        spec.type, (root,), context=context, form=spec.format, include=spec.include, exclude=spec.exclude
+        spec.type,
+        (root,),
+        context=context,
+        form=spec.format,
+        include=spec.include,
+        exclude=spec.exclude,
+        frame=frame,
     )
     return context, source
 
 
 async def _dry_run(spec: RunSpec, *, offline: bool) -> int:
     try:
-        context, source = _open_source(spec)
+        context, source = _open_source(spec, now=datetime.now(UTC))
         listing = source.observe()
         async with closing(source):
             if offline:

@@ -1,0 +1,297 @@
+"""A real Radicale behind TLS with an authority of its own, and servers that mean harm."""
+
+import ipaddress
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hearth_api.wire.documents import ManifestLine
+from hearth_api.wire.ingest import CalendarSettings, RunLimits
+from hearth_ingest.calendars.caldav import CalDavSource, Globs
+from hearth_ingest.calendars.dav import DavClient
+from hearth_ingest.calendars.source import make_frame
+from hearth_ingest.context import build_context
+from hearth_ingest.errors import SourceError
+from hearth_ingest.item import Listing
+from hearth_ingest.live.account import Credentials
+
+FRAME = make_frame(CalendarSettings(), today=date(2026, 11, 1), whole_months=True)
+
+
+def make_certificate(folder: Path) -> tuple[Path, str]:
+    """Write a key and a certificate of 127.0.0.1 that signs itself; return the file and its PEM text."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "house")])
+    start = datetime.now(UTC) - timedelta(1)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(30))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    (folder / "tls.crt").write_text(pem)
+    kind, form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "tls.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, kind, form))
+    return folder / "tls.crt", pem
+
+
+class House:
+    """A running Radicale with one user, and what a calendar program would do with it."""
+
+    def __init__(self, folder: Path) -> None:
+        _, self.ca = make_certificate(folder)
+        (folder / "users").write_text("anna:secret\n")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        options = {
+            "server-hosts": f"127.0.0.1:{self.port}",
+            "server-ssl": "true",
+            "server-certificate": str(folder / "tls.crt"),
+            "server-key": str(folder / "tls.key"),
+            "auth-type": "htpasswd",
+            "auth-htpasswd-filename": str(folder / "users"),
+            "auth-htpasswd-encryption": "plain",
+            "auth-delay": "0",
+            "storage-filesystem-folder": str(folder / "collections"),
+        }
+        command = [sys.executable, "-m", "radicale", "--config", "", *(f"--{k}={v}" for k, v in options.items())]
+        self.log = (folder / "log").open("w")
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + 30
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    break
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise AssertionError(f"Radicale did not start: {(folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def client(self, path: str = "/", *, password: str = "secret", ca: str | None = None) -> DavClient:
+        """Return a client of the account."""
+        credentials = Credentials(username="anna", password=password, ca=ca or self.ca)
+        url = f"https://127.0.0.1:{self.port}{path}"
+        return DavClient(url, credentials=credentials, proxy=None, limits=RunLimits(), timeout=5)
+
+    def source(self, path: str = "/", globs: Globs = ()) -> CalDavSource:
+        """Return the account as a source."""
+        return CalDavSource(self.client(path), context=build_context("s", kind="calendar"), frame=FRAME, globs=globs)
+
+    def make_calendar(self, name: str) -> None:
+        """Create an empty calendar."""
+        body = (
+            '<c:mkcalendar xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"><d:set><d:prop><d:displayname>'
+            f"{name}</d:displayname></d:prop></d:set></c:mkcalendar>"
+        )
+        self.client().ask("MKCALENDAR", f"/anna/{name}/", body=body)
+
+    def put(self, name: str, summary: str, *, calendar: str = "work") -> None:
+        """Write an event; the object's name differs from the UID, as it may."""
+        text = (
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\n"
+            f"UID:{name}@x\r\nDTSTAMP:20261001T000000Z\r\nDTSTART:20261006T140000Z\r\nRRULE:FREQ=WEEKLY;COUNT=3\r\n"
+            f"SUMMARY:{summary}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+        )
+        self.client().ask("PUT", f"/anna/{calendar}/o-{name}.ics", body=text)
+
+    def delete(self, name: str, *, calendar: str = "work") -> None:
+        """Remove an event."""
+        self.client().ask("DELETE", f"/anna/{calendar}/o-{name}.ics")
+
+    def stop(self) -> None:
+        """End the server."""
+        self.process.terminate()
+        self.process.wait(10)
+        self.log.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    server = House(tmp_path)
+    server.make_calendar("work")
+    yield server
+    server.stop()
+
+
+def manifest(listing: Listing) -> list[ManifestLine]:
+    return [
+        ManifestLine(id=f"calendar-{'a' * 16}", key=i.key, fingerprint=i.fingerprint, pipeline="", content_hash="")
+        for i in listing.items
+    ]
+
+
+@pytest.mark.parametrize("path", ["/", "/anna/", "/anna/work/"])
+def test_calendars_are_found_from_server_principal_and_calendar(house: House, path: str) -> None:
+    for name in ("a", "b", "c"):
+        house.put(name, f"Meeting {name}")
+    source = house.source(path)
+    listing = source.observe()
+    assert sorted(item.key for item in listing.items) == ["uid:a@x", "uid:b@x", "uid:c@x"]
+    documents = {item.key: source.parse(item)[-1].document for item in listing.items}
+    assert documents["uid:a@x"].title == "Meeting a"
+    assert [s.role for s in documents["uid:a@x"].segments] == ["body", "event", "event", "event"]
+
+
+def test_only_what_changed_is_fetched(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.put("a", "A")
+    house.put("b", "B")
+    house.make_calendar("private")
+    before = house.source().observe()
+    house.put("a", "A changed")
+    house.put("c", "C")
+    house.delete("b")
+    house.put("b", "B", calendar="private")
+    source = house.source()
+    source.remember(manifest(before))
+    asked: list[str] = []
+    ask = DavClient.ask
+
+    def listen(self: DavClient, method: str, path: str, **options: object) -> object:
+        asked.append(f"{method} {path} {str(options.get('body', '')).count('<d:href>')}")
+        return ask(self, method, path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DavClient, "ask", listen)
+    after = source.observe()
+    same = {item.key for item in before.items if item in after.items}
+    assert {item.key for item in after.items} == {"uid:a@x", "uid:b@x", "uid:c@x"}
+    assert same == set()
+    again = house.source()
+    again.remember(manifest(after))
+    asked.clear()
+    assert [(i.key, i.fingerprint) for i in again.observe().items] == [(i.key, i.fingerprint) for i in after.items]
+    assert [line for line in asked if not line.startswith("PROPFIND")] == []
+
+
+def test_calendars_are_chosen_by_name(house: House) -> None:
+    house.make_calendar("private")
+    house.put("a", "A")
+    house.put("p", "P", calendar="private")
+    assert [i.key for i in house.source(globs=((("work",), ()),)).observe().items] == ["uid:a@x"]
+    assert [i.key for i in house.source(globs=(((), ("work",)),)).observe().items] == ["uid:p@x"]
+
+
+def test_wrong_password_and_wrong_authority_name_the_remedy(house: House, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="check the Secret"):
+        house.client(password="wrong").ask("PROPFIND", "/anna/", depth="0")
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(SourceError, match=r"ca\.crt"):
+        house.client(ca=make_certificate(other)[1]).ask("PROPFIND", "/", depth="0")
+
+
+def test_a_server_that_goes_in_the_middle_ends_the_run(house: House) -> None:
+    house.put("a", "A")
+    source = house.source()
+    source.remember(manifest(source.observe()))
+    listing = source.observe()
+    house.process.terminate()
+    house.process.wait(10)
+    source = house.source()
+    with pytest.raises(SourceError):
+        source.observe()
+    assert len(listing.items) == 1
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Iterator[tuple[DavClient, list[tuple[int, dict[str, str], bytes]], list[str]]]:
+    """Yield a client of a server that gives the answers in the list, the last one for ever, and what it was asked."""
+    answers: list[tuple[int, dict[str, str], bytes]] = []
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PROPFIND(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            seen.append(self.path)
+            status, headers, body = answers[0] if len(answers) == 1 else answers.pop(0)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            del format, args
+
+    file, pem = make_certificate(tmp_path)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file, tmp_path / "tls.key")
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    credentials = Credentials(username="anna", password="secret", ca=pem)
+    url = f"https://127.0.0.1:{server.server_address[1]}/dav/"
+    yield DavClient(url, credentials=credentials, proxy=None, limits=RunLimits(), timeout=5), answers, seen
+    server.shutdown()
+    server.server_close()
+
+
+BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><multistatus xmlns="DAV:">&b;</multistatus>'
+ABROAD = b'<multistatus xmlns="DAV:"><response><href>https://evil.example/x</href></response></multistatus>'
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "sentence"),
+    [
+        (207, {}, BOMB, "document type"),
+        (207, {}, BOMB.decode().encode("utf-16"), "document type"),
+        (207, {}, b"<multistatus", "no XML"),
+        (207, {}, ABROAD, r"points to https://evil\.example:443"),
+        (200, {}, b"<html>Sign in</html>", "is it a CalDAV server"),
+        (302, {"Location": "https://evil.example/"}, b"", "the password is not sent there"),
+        (302, {"Location": "http://127.0.0.1/"}, b"", "the password is not sent there"),
+        (301, {"Location": "/dav/"}, b"", "in a circle"),
+        (403, {}, b"", "let the account read"),
+        (404, {}, b"", "check the calendar's url"),
+        (503, {}, b"", "a problem of its own"),
+        (207, {}, b'<multistatus xmlns="DAV:"/>', "shows no calendar"),
+    ],
+)
+def test_answers_that_are_not_followed(
+    hostile: tuple[DavClient, list[tuple[int, dict[str, str], bytes]], list[str]],
+    status: int,
+    headers: dict[str, str],
+    body: bytes,
+    sentence: str,
+) -> None:
+    client, answers, _ = hostile
+    answers.append((status, headers, body))
+    source = CalDavSource(client, context=build_context("s", kind="calendar"), frame=FRAME)
+    with pytest.raises(SourceError, match=sentence):
+        source.observe()
+    source.close()
+
+
+def test_passwords_in_addresses_and_plain_http_are_refused() -> None:
+    credentials = Credentials(username="a", password="b")
+    for url in ("http://127.0.0.1/", "https://a:b@127.0.0.1/", "https://127.0.0.1:x/", "file:///etc/passwd"):
+        with pytest.raises(SourceError):
+            DavClient(url, credentials=credentials, proxy=None, limits=RunLimits())
+
+
+def test_documents_are_json(house: House) -> None:
+    house.put("a", "A")
+    source = house.source()
+    for item in source.observe().items:
+        assert json.loads(source.parse(item)[-1].document.model_dump_json())["kind"] == "calendar"
