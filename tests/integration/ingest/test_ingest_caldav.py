@@ -230,8 +230,8 @@ def hostile(tmp_path: Path) -> Iterator[tuple[DavClient, list[tuple[int, dict[st
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
+        def log_message(self, *_: object) -> None:
+            return
 
     file, pem = make_certificate(tmp_path)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
