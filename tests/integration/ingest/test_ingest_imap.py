@@ -2,6 +2,7 @@
 
 import asyncio
 import imaplib
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def server(tmp_path: Path, authority: Authority) -> Iterator[Dovecot]:
-    with running(Dovecot(tmp_path / "dovecot", authority, authority.issue("server"))) as one:
+def folder() -> Iterator[Path]:
+    """A folder that another user can walk to: pytest closes its own to others whenever it runs."""
+    with tempfile.TemporaryDirectory(prefix="hearth-dovecot-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def server(folder: Path, authority: Authority) -> Iterator[Dovecot]:
+    with running(Dovecot(folder / "dovecot", authority, authority.issue("server"))) as one:
         yield one
 
 
@@ -98,7 +106,12 @@ def plain(knowledge: FakeKnowledge) -> dict[str, object]:
     def strip(document: dict[str, object]) -> dict[str, object]:
         origin = document["origin"]
         assert isinstance(origin, dict)
-        return {**document, "origin": origin["key"], "contentHash": ""}
+        # The line ends of the wire count in sizes, of a text attachment, too.
+        sized = {name: drop_sizes(document.get(name)) for name in ("attachments", "parts")}
+        return {**document, **sized, "origin": origin["key"], "contentHash": ""}
+
+    def drop_sizes(listed: object) -> list[object]:
+        return [{**one, "bytes": 0} for one in listed] if isinstance(listed, list) else []
 
     return {key: strip(value) for key, value in knowledge.documents.items()}
 
@@ -147,8 +160,8 @@ async def test_a_mailbox_made_anew(server: Dovecot, client: imaplib.IMAP4_SSL) -
 
 
 @pytest.mark.parametrize(("separator", "prefix"), [("/", ""), (".", "INBOX.")])
-async def test_names_and_levels(tmp_path: Path, authority: Authority, separator: str, prefix: str) -> None:
-    one = Dovecot(tmp_path / "d", authority, authority.issue("s2"), separator=separator, prefix=prefix)
+async def test_names_and_levels(folder: Path, authority: Authority, separator: str, prefix: str) -> None:
+    one = Dovecot(folder / "d", authority, authority.issue("s2"), separator=separator, prefix=prefix)
     with running(one):
         client = one.client()
         names = ["Projekte", "Projekte/B&APw-ro &- Haus", "Projekte/&ZeVnLIqe-", "Trash", 'odd "name"']
@@ -219,7 +232,7 @@ async def test_equal_to_an_mbox(server: Dovecot, client: imaplib.IMAP4_SSL, tmp_
     left, right = plain(live), plain(stored)
     assert left.keys() == right.keys()
     differing = [key for key in left if left[key] != right[key]]
-    assert differing == [], [(left[key], right[key]) for key in differing[:1]]
+    assert differing == []
 
 
 async def test_five_thousand_mails(server: Dovecot, client: imaplib.IMAP4_SSL) -> None:
