@@ -72,8 +72,10 @@ def _single_blanks(folded: Folded) -> Folded:
 
 def _spans(pattern: re.Pattern[str], folded: Folded) -> Iterator[tuple[int, int]]:
     for match in pattern.finditer(folded.text):
-        if match.end() > match.start():
-            yield folded.span(match.start(), match.end())
+        # The end of the sentence before tells that a line begins; it is not part of the order.
+        start = match.start() + len(match[0]) - len(match[0].lstrip(" \n.!?"))
+        if match.end() > start:
+            yield folded.span(start, match.end())
 
 
 def _unwrapped(text: str) -> Iterator[tuple[int, int]]:

@@ -66,6 +66,7 @@ _ORDERS = (
     rf"\b(?:wenn|falls|sobald|bevor|beim) (?:du |sie |man )?(?:dies\w*|das|den|die|der)? ?(?:[\w-]+ )?(?:zusammenfass\w*|zusammengefasst)\b.{{0,60}}?\b{_ACT}\b",
     rf"\b(?:lorsque|quand|si|avant de|en) (?:tu |vous )?resum\w+ (?:ce|cet|cette|ces|le|la)\b.{{0,60}}?\b{_ACT}\b",
     rf"\b(?:cuando|al|si|antes de) resum\w+ (?:este|esta|estos|el|la)\b.{{0,60}}?\b{_ACT}\b",
+    r"\b(?:when|whenever|if|once) (?:the user|users|a user|any user) (?:asks?|ask|requests?|wants?|mentions?)\b.{0,100}?\b(?:say|answer|reply|respond|tell (?:them|him|her)|claim|recommend|include|send|forward|direct them)\b",
     # Giving away what the model was told, or hiding from the user.
     r"\b(?:reveal|print|show|repeat|output|leak|display|tell me|give me|send me|write out)(?: me)? (?:all )?(?:of )?(?:your|the) "
     r"(?:(?:full|entire|hidden|initial|original|secret|complete|exact) ){0,3}(?:system prompt|system message|system instructions|hidden instructions|"
@@ -76,7 +77,7 @@ _ORDERS = (
     r"\b(?:do not|don'?t|never|without) (?:tell|inform|alert|warn|notify|mention(?:ing)? (?:this|it) to|reveal(?:ing)? (?:this|it) to|telling|informing|alerting) the user\b.{0,40}\b(?:this|instruction|message|prompt|about)\b",
     # Calling tools, exfiltrating.
     rf"\b(?:send|forward|upload|post|exfiltrate|leak) (?:all |the |every |any )?(?:of )?(?:the )?(?:user'?s|users|owner'?s|conversation|chat|system prompt)\b{_GAP}(?:to|an|at) (?:https?:|[\w.+-]+@)",
-    r"\b(?:call|use|invoke|run|execute) (?:the |your )?(?:send|e-?mail|mail|forward|delete|http|fetch|shell|browser|transfer|payment)[\w-]{0,30} (?:tool|function|plugin)\b",
+    r"\b(?:call|use|invoke|run|execute) (?:the |your )?(?:send|forward|delete|http|fetch|shell|browser|transfer|payment)(?:[_ -](?:e-?mails?|mails?|messages?|files?|requests?|money|data))? (?:tool|function|plugin)\b",
 )
 _MARKERS = (
     r"<\|(?:im_start|im_end|im_sep|system|user|assistant|endoftext|eot_id|start_header_id|end_header_id|begin_of_text|end_of_turn|tool_call)\|?>",
@@ -84,6 +85,7 @@ _MARKERS = (
     r"(?:^|\n) ?</?(?:system|assistant|developer)(?:[_ -](?:prompt|message|instructions?))?>",
     r"(?:^|\n) ?#{2,4} ?(?:system|system prompt|instruction|assistant|response|human)s? ?:",
     r"(?:^|\n) ?\**(?:system|developer|assistant)(?: (?:message|prompt|override|instruction|note))?\** ?: ?(?:you |ignore|disregard|from now|override|new |always |never |the user|du |sie |vous |tu |ignor|forget|vergiss|as an? )",
+    r"(?:^|\n|[.!?] )[ \[(*>-]{0,4}(?:assistants?|ai|ai assistants?|llm|copilot|chatbot|chatgpt|bot|assistent|ki|ki-assistent|assistant ia|ia|asistente)[\])*]{0,3} ?[:,] ?(?:please |bitte )?(?:when(?:ever)? |if |always |never |do not |don't |you |say |tell |add |include |recommend |answer |reply |respond |summari[sz]e |forward |send |mark |treat |approve |wenn |falls |immer |niemals |sage? |sende |antworte |erwahne |fuge |leite |quand |lorsque |toujours |ne |reponds |dis |envoie |cuando |siempre |nunca |responde |di |envia )",
     r"(?:^|\n) ?(?:begin|end|start of|end of) (?:system )?(?:prompt|instructions)\b|\bend of (?:the )?(?:system prompt|user (?:input|message)|untrusted (?:text|data|content))\b",
     r"[\"'](?:name|tool|function|tool_name|recipient_name)[\"'] ?: ?[\"'][\w.:-]{1,80}[\"'] ?,[^{}]{0,80}[\"'](?:arguments|parameters|args|tool_input|action_input|input)[\"'] ?: ?(?:\{|[\"'])",
     r"[\"'](?:tool_calls|function_call|tool_use)[\"'] ?: ?[\[{]",
@@ -109,7 +111,7 @@ HINTS = (
     "desobed", "caso", "dimentica", "you are", "you're", " mode", "pretend", "imagine", "act as", "from now", "instruc",
     "du bist", "ab sofort", "ab jetzt", "tu es", "vous etes", "eres", "prompt", "summari", "zusammenf", "zusammeng",
     "resum", "tool", "function", "plugin",
-    "the user", "exfil", "leak", "upload", "forward", "dear ", "hey ", "attention", "achtung", "hallo", "liebe",
+    " user", "exfil", "leak", "upload", "forward", "dear ", "hey ", "attention", "achtung", "hallo", "liebe",
     "note", "message", "hinweis", "anweisung", "nachricht", "mensaje", "nota", "consigne", "als ", "wenn ", "falls ",
     "system", "directive", "task", "role", "goal", "sende", "send ", "post ",
 )  # fmt: skip

@@ -82,7 +82,9 @@ class PrivacyFilter:
     def passages(
         self, opened: OpenKb, document: str, version: int, passages: Passages, *, ordinal: int | None = None
     ) -> Passages:
-        """Return what a hit shows, under the policy and the directory of now. With `ordinal` only that chunk is to be shown.
+        """Return what a hit shows, under the policy and the directory of now.
+
+        With `ordinal` only that chunk is to be shown.
 
         While another index is being built, passages that were cut under an earlier policy are cut anew from the
         document; persons who became known after indexing get their names here.
