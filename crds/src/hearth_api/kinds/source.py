@@ -194,7 +194,7 @@ class ItemLimits(ApiModel):
     """Longest time for one item."""
     entries: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Most entries of one archive, its nested archives included."""
-    expanded_bytes: Quantity = "500M"
+    expanded_bytes: Quantity = "256M"
     """Most bytes that one item may unpack to."""
     ratio: Annotated[int, Field(ge=2, le=100_000)] = 200
     """Most times that an archive's entry may grow when it is unpacked."""

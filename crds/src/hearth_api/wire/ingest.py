@@ -22,7 +22,7 @@ class RunLimits(StrictModel):
     seconds_per_item: int = Field(default=60, ge=1)
     entries: int = Field(default=10_000, ge=1)
     """Most entries of one archive, all its nested archives counted."""
-    expanded_bytes: int = Field(default=500_000_000, ge=1)
+    expanded_bytes: int = Field(default=256_000_000, ge=1)
     """Most bytes that one item may unpack to."""
     ratio: int = Field(default=200, ge=2)
     """Most times that an entry may grow when it is unpacked."""
