@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 
 import icalendar
+import recurring_ical_events
 
 from hearth_api.wire.ingest import CalendarSettings
 from hearth_ingest.calendars.source import CalendarSource, make_frame
@@ -47,3 +48,14 @@ def test_every_file_of_the_package_is_read_or_listed_with_a_reason() -> None:
 
 def test_the_package_still_brings_its_files() -> None:
     assert len(FILES) > 100
+
+
+def test_every_calendar_of_the_expanding_package_is_read() -> None:
+    folder = Path(recurring_ical_events.__file__).parent / "test" / "calendars"
+    frame = make_frame(CalendarSettings(), today=date(2019, 12, 1), whole_months=False)
+    source = CalendarSource((folder,), context=build_context("s", kind="calendar"), frame=frame)
+    listing = source.observe()
+    assert listing.refusals == ()
+    assert len(listing.items) > 100
+    for item in listing.items:
+        assert source.parse(item)[-1].document.segments
