@@ -146,6 +146,11 @@ def test_overlapping_findings_become_one_that_covers_both() -> None:
     assert len(matches) == 1
 
 
+def test_a_number_that_follows_a_card_does_not_hide_it() -> None:
+    assert redact("4111 1111 1111 1111 4111 1111 1111 1111")[0] == "[card] [card]"
+    assert redact("4111 1111 1111 1111 2026")[0] == "[card] 2026"
+
+
 def test_masking_replaces_each_finding_by_its_type() -> None:
     assert redact("a@example.org, +49 30 901820")[0] == "[email], [phone]"
 

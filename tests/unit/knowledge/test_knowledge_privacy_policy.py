@@ -50,6 +50,14 @@ def test_off_masks_credentials_and_nothing_else() -> None:
     assert apply_privacy(document, kept) is document
 
 
+def test_a_password_is_masked_wherever_the_document_repeats_it() -> None:
+    plain = mail("mid:<1>", "password: Quokka77! is it.", title="x")
+    more = (*plain.segments, Segment(text="Then type Quokka77! and wait."))
+    document = with_findings(plain.model_copy(update={"segments": more}), mask=False)
+    shown = apply_privacy(document, lens("Off"))
+    assert [one.text for one in shown.segments] == ["password: [password] is it.", "Then type [password] and wait."]
+
+
 def test_mask_covers_title_heading_files_and_addresses_and_leaves_names() -> None:
     plain = mail("mid:<1>", f"Call {PHONE}, Anna Berg", title=f"About {PHONE} and anna@example.org")
     document = with_findings(

@@ -41,6 +41,7 @@ _EMAIL = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![\w@-])"
 )
 _CARD = re.compile(r"(?<![\w.,-])[2-6]\d{3}(?:[ -]?\d{2,7}){2,4}(?![\w-])", re.ASCII)
+_CARD_GROUPS = re.compile(r"[2456]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?=[ -])", re.ASCII)
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}", re.ASCII)
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL
@@ -158,7 +159,11 @@ def _checked(pattern: re.Pattern[str], text: str, kind: str, end_of: Callable[[s
 
 
 def _card_end(candidate: str) -> int:
-    return len(candidate) if is_card(re.sub(r"[ -]", "", candidate)) else 0
+    """Return how many characters of the candidate are a card: in groups of four another number may follow it."""
+    if is_card(re.sub(r"[ -]", "", candidate)):
+        return len(candidate)
+    grouped = _CARD_GROUPS.match(candidate)
+    return grouped.end() if grouped and is_card(re.sub(r"[ -]", "", grouped[0])) else 0
 
 
 def _iban_end(candidate: str) -> int:

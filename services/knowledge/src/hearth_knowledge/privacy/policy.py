@@ -17,6 +17,7 @@ EMAIL = "email"
 _ADDRESS = re.compile(r"[A-Za-z0-9._%+'-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}")
 _PLACEHOLDER = re.compile(r"\[[a-z-]{2,20}\]|Person-[A-Z2-7]{6}")
 _SHORT = 6
+_MOST_VALUES = 300
 
 P = TypeVar("P", bound=Person)
 
@@ -138,6 +139,10 @@ class _Worker:
                 text = texts.get((place[0], place[1]), "")[finding.start : finding.end]
                 if self._lens.forbids(finding.type) and len(text) >= _SHORT:
                     values[text] = finding.type
+        if len(values) > _MOST_VALUES:
+            # Seeking each of thousands everywhere costs their square; credentials are sought in any case.
+            ranked = sorted(values.items(), key=lambda item: item[1] not in SECRETS)
+            values = dict(ranked[:_MOST_VALUES])
         return values
 
     def text(self, text: str, where: str | None, number: int) -> str:
@@ -147,8 +152,7 @@ class _Worker:
             for finding in self._found.get((where, number), ())
             if self._lens.forbids(finding.type) and finding.end <= len(text)
         ]
-        if where is not None:
-            cuts += self._known(text)
+        cuts += self._known(text)
         cuts += _calls(text, self._lens, self._present)
         return _replace(text, cuts) if cuts else text
 
