@@ -25,11 +25,14 @@ CALLS = {
     "read original": ("GET", f"/v1/kbs/work/documents/{DOCUMENT}/original", {"hearth-gateway"}),
     "history": ("GET", f"/v1/kbs/work/documents/{DOCUMENT}/history", {"hearth-gateway"}),
     "diff": ("GET", f"/v1/kbs/work/documents/{DOCUMENT}/diff?from_version=1&to_version=1", {"hearth-gateway"}),
+    "related": ("GET", f"/v1/kbs/work/documents/{DOCUMENT}/related", {"hearth-gateway"}),
     "search": ("POST", "/v1/kbs/work/search", {"hearth-gateway"}),
     "quarantine": ("GET", "/v1/kbs/work/quarantine", {"hearth-gateway"}),
     "release": ("POST", f"/v1/kbs/work/documents/{DOCUMENT}/release", {"hearth-gateway"}),
     "reveal": ("POST", f"/v1/kbs/work/documents/{DOCUMENT}/reveal", {"hearth-gateway"}),
     "audit": ("GET", "/v1/kbs/work/audit", {"hearth-gateway"}),
+    "list backups": ("GET", "/v1/backups", {"hearth-operator", "hearth-gateway"}),
+    "make backup": ("POST", "/v1/backups", {"hearth-operator", "hearth-gateway"}),
     "delete": ("DELETE", "/v1/kbs/work", {"hearth-operator"}),
 }
 ASKED = {"actor": "abcdefghij", "reason": "a test"}
@@ -46,7 +49,7 @@ ACCOUNTS = (
 @pytest.mark.parametrize("name", CALLS)
 async def test_only_the_named_accounts_may(name: str, tmp_path: Path) -> None:
     verb, path, allowed = CALLS[name]
-    async with knowledge(tmp_path) as fixture:
+    async with knowledge(tmp_path, HEARTH_BACKUP_DIR=str(tmp_path / "backups")) as fixture:
         await fixture.json("PUT", "/v1/kbs/work", account="hearth-operator", body=CONFIG.to_json_object())
         await fixture.put("work", [mail("mid:<1@example.org>", "x")])
         await fixture.index()

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 ID_IN_PATH = re.compile(
-    r"^(/v1/(?:knowledge-bases|models))/.+?(/documents(?:/[^/]+)?)?(/original|/history|/release|/reveal|/quarantine|/audit)?$"
+    r"^(/v1/(?:knowledge-bases|models))/.+?(/documents(?:/[^/]+)?)?(/original|/history|/release|/reveal|/quarantine|/audit|/related)?$"
 )
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]

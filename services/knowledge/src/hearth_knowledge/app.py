@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from hearth_knowledge.errors import KnowledgeError
-from hearth_knowledge.routes import bases, health, privacy, reading, writing
+from hearth_knowledge.routes import backups, bases, health, privacy, reading, writing
 from hearth_knowledge.service import Service
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ def build_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="Hearth knowledge service", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
-    for module in (bases, writing, reading, privacy, health):
+    for module in (bases, backups, writing, reading, privacy, health):
         app.include_router(module.router)
     app.add_exception_handler(KnowledgeError, _on_known)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -23,11 +23,12 @@ class Action(StrEnum):
     READ = "read documents"
     SEARCH = "search"
     REVEAL = "see and release what is withheld"
+    BACKUP = "make and list backups"
 
 
 ALLOWED: dict[str, frozenset[Action]] = {
-    OPERATOR: frozenset({Action.CONFIGURE, Action.STATUS, Action.DELETE}),
-    GATEWAY: frozenset({Action.STATUS, Action.READ, Action.SEARCH, Action.REVEAL}),
+    OPERATOR: frozenset({Action.CONFIGURE, Action.STATUS, Action.DELETE, Action.BACKUP}),
+    GATEWAY: frozenset({Action.STATUS, Action.READ, Action.SEARCH, Action.REVEAL, Action.BACKUP}),
 }
 
 

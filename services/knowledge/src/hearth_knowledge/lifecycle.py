@@ -1,7 +1,7 @@
 """Making, changing, describing and deleting knowledge bases."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
 import structlog
@@ -15,7 +15,7 @@ from hearth_knowledge.privacy.quarantine import QuarantineStore
 from hearth_knowledge.storage import names, schema
 from hearth_knowledge.storage.blobs import BlobStore
 from hearth_knowledge.storage.database import Database
-from hearth_knowledge.storage.queue import JobQueue
+from hearth_knowledge.storage.queue import REBUILDING, JobQueue
 from hearth_knowledge.storage.registry import OpenKb, Registry, alias_name, is_collection_of
 
 log = structlog.get_logger()
@@ -35,7 +35,9 @@ class Lifecycle:
         stores: Stores,
         waiting: Mapping[str, str],
         quarantine: QuarantineStore,
+        suspect: Callable[[str], None],
     ) -> None:
+        self._suspect = suspect
         self._quarantine = quarantine
         self._database = database
         self._registry = registry
@@ -67,6 +69,9 @@ class Lifecycle:
             sources = _count_sources(connection, kb)
             quarantined = self._quarantine.count(connection, kb)
         found = self._count_rows(opened)
+        if found != expected:
+            self._suspect(kb)
+        consistent = found == expected and not self._queue.is_rebuilding(kb)
         return KbStatus(
             collection=opened.active.name,
             documents=sum(source.documents for source in sources),
@@ -75,7 +80,7 @@ class Lifecycle:
             sources=sources,
             queue=self._describe_queue(kb),
             quarantined=quarantined,
-            consistency=Consistency(consistent=found == expected, expected_chunks=expected, indexed_chunks=found),
+            consistency=Consistency(consistent=consistent, expected_chunks=expected, indexed_chunks=found),
         )
 
     def run_key(self, kb: str) -> RunKey:
@@ -101,7 +106,8 @@ class Lifecycle:
         """Return what waits. Where nothing failed by itself but a neighbour is down, its error's code says so."""
         status = self._queue.status(kb)
         if status.last_error is None and status.pending:
-            return status.model_copy(update={"last_error": self._waiting.get(kb)})
+            why = self._waiting.get(kb) or (REBUILDING if self._queue.is_rebuilding(kb) else None)
+            return status.model_copy(update={"last_error": why})
         return status
 
     def _count_rows(self, opened: OpenKb) -> int:

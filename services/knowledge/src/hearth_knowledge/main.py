@@ -13,6 +13,7 @@ from hearth_common.logs import configure_logging
 from hearth_common.review import TokenReviewer
 from hearth_common.tokens import ProjectedToken
 from hearth_knowledge.app import build_app
+from hearth_knowledge.backup.command import run_command
 from hearth_knowledge.errors import KnowledgeError
 from hearth_knowledge.index.embedder import GatewayEmbedder
 from hearth_knowledge.index.milvus import MilvusStore
@@ -46,10 +47,12 @@ async def serve_app(settings: Settings, ports: Ports) -> None:
 
 
 def main() -> None:
-    """Run the service."""
+    """Run the service, or a command on backups."""
     try:
         settings = Settings.from_environment(os.environ)
         configure_logging("hearth-knowledge", level=settings.log_level)
+        if run_command(sys.argv[1:], settings):
+            return
         asyncio.run(serve(settings))
     except (KnowledgeError, HearthCommonError) as error:
         sys.exit(f"hearth-knowledge: {error}")

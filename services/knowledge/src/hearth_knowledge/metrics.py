@@ -30,6 +30,29 @@ class Metrics:
             buckets=SEARCH_SECONDS,
             registry=self.registry,
         )
+        self.backup_success = Gauge(
+            "hearth_knowledge_backup_last_success_timestamp_seconds",
+            "When the last backup was made, 0 before the first",
+            registry=self.registry,
+        )
+        self.backup_bytes = Gauge(
+            "hearth_knowledge_backup_last_size_bytes", "Size of the last backup", registry=self.registry
+        )
+        self.backup_seconds = Gauge(
+            "hearth_knowledge_backup_last_duration_seconds",
+            "How long the last backup took",
+            registry=self.registry,
+        )
+        self.backup_failures = Counter(
+            "hearth_knowledge_backup_failures", "Backups that failed", registry=self.registry
+        )
         self.queue = Gauge(
             "hearth_knowledge_queue", "Documents that wait for the index", ["kb", "state"], registry=self.registry
         )
+
+    def backed_up(self, *, at: float, size: int, seconds: float | None = None) -> None:
+        """Note the last backup."""
+        self.backup_success.set(at)
+        self.backup_bytes.set(size)
+        if seconds is not None:
+            self.backup_seconds.set(seconds)

@@ -6,6 +6,7 @@ hole.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +17,20 @@ import structlog
 
 from hearth_api.wire.documents import Kind
 from hearth_api.wire.keys import Priority
-from hearth_api.wire.knowledge import SearchFilters, SearchHit, SearchMode, SearchRequest, SearchResponse
-from hearth_knowledge.errors import EmbedderRefusedError, EmbedderUnavailableError, UnavailableError
+from hearth_api.wire.knowledge import Related, SearchFilters, SearchHit, SearchMode, SearchRequest, SearchResponse
+from hearth_knowledge.errors import (
+    EmbedderRefusedError,
+    EmbedderUnavailableError,
+    NotFoundError,
+    StoreUnavailableError,
+    UnavailableError,
+)
 from hearth_knowledge.index import ledger, terms
 from hearth_knowledge.index.fusion import Fused, Fusion, fuse, spread
 from hearth_knowledge.index.ledger import Passages
 from hearth_knowledge.index.rows import person_hash, thread_hash
 from hearth_knowledge.index.stores import Stores
+from hearth_knowledge.links.related import RelatedFinder
 from hearth_knowledge.metrics import Metrics
 from hearth_knowledge.ports import Embedder, RowFilter, VectorStore, parse_row_id
 from hearth_knowledge.privacy.filter import PrivacyFilter
@@ -35,6 +43,8 @@ from hearth_knowledge.storage.registry import OpenKb, Registry
 
 CANDIDATES = 50
 PER_DOCUMENT = 2
+EXPANDED = 10
+"""To how many documents of an answer what belongs to them is sought."""
 QUOTED_WEIGHT = 0.5
 """Quoted text without its original answers a question, but whoever wrote the mail did not write that text."""
 
@@ -69,18 +79,22 @@ class Searcher:
         registry: Registry,
         documents: DocumentStore,
         privacy: PrivacyFilter,
+        related: RelatedFinder,
         stores: Stores,
         embedder: Embedder,
         fusion: Fusion,
         limits: Limits,
         metrics: Metrics,
         now: Callable[[], int],
+        suspect: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._suspect = suspect
         self._database = database
         self._registry = registry
         self._documents = documents
         self._privacy = privacy
+        self._related = related
         self._stores = stores
         self._embedder = embedder
         self._fusion = fusion
@@ -115,7 +129,12 @@ class Searcher:
         if not chunks:
             return (), None
         dense, degraded = await self._embed(opened, request)
-        results = await asyncio.to_thread(self._collect, opened, request, dense, chunks)
+        try:
+            results = await asyncio.to_thread(self._collect, opened, request, dense, chunks)
+        except StoreUnavailableError:
+            # Perhaps the store came back without this collection: have it looked at soon.
+            self._suspect(kb)
+            raise
         return results, degraded
 
     async def _embed(self, opened: OpenKb, request: SearchRequest) -> tuple[list[float] | None, str | None]:
@@ -156,13 +175,29 @@ class Searcher:
         candidates = self._check(opened, fused, moment=moment)
         candidates.sort(key=lambda item: (-item.score, item.fused.id))
         chosen = spread([item.row.id for item in candidates], limit=request.top_k, per_key=PER_DOCUMENT)
-        return tuple(
+        hits = tuple(
             _to_hit(self._filtered(opened, candidates[position]), explain=request.explain) for position in chosen
         )
+        return self._expand(opened, hits, request, moment=moment) if request.expand else hits
+
+    def _expand(
+        self, opened: OpenKb, hits: tuple[SearchHit, ...], request: SearchRequest, *, moment: int
+    ) -> tuple[SearchHit, ...]:
+        """Say what belongs to the first hits; to two passages of one document the same."""
+        found: dict[str, tuple[Related, ...]] = {}
+        for hit in hits:
+            if hit.document not in found and len(found) < EXPANDED:
+                with contextlib.suppress(NotFoundError):  # deleted since it was found
+                    found[hit.document] = self._related.find(
+                        opened.name, hit.document, expand=request.expand, as_of=moment
+                    )
+        return tuple(hit.model_copy(update={"related": found.get(hit.document, ())}) for hit in hits)
 
     def _filtered(self, opened: OpenKb, candidate: _Candidate) -> _Candidate:
         """Return a candidate whose passages obey the policy of now."""
-        passages = self._privacy.passages(opened, candidate.row.id, candidate.version, candidate.passages)
+        passages = self._privacy.passages(
+            opened, candidate.row.id, candidate.version, candidate.passages, ordinal=candidate.ordinal
+        )
         return replace(candidate, passages=passages)
 
     def _legs(

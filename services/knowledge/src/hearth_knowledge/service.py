@@ -11,12 +11,17 @@ from dataclasses import dataclass
 import structlog
 
 from hearth_knowledge.authorization import Guard
+from hearth_knowledge.backup.command import restore_at_start
+from hearth_knowledge.backup.maker import BackupMaker
+from hearth_knowledge.backup.schedule import latest_millis, run_schedule
 from hearth_knowledge.crypto import Keyring, RandomBytes
 from hearth_knowledge.errors import KnowledgeError
 from hearth_knowledge.index.indexer import Indexer
 from hearth_knowledge.index.stores import Stores
 from hearth_knowledge.index.worker import Worker
 from hearth_knowledge.lifecycle import Lifecycle
+from hearth_knowledge.links.related import RelatedFinder
+from hearth_knowledge.links.store import LinkStore
 from hearth_knowledge.metrics import Metrics
 from hearth_knowledge.ports import Authenticator, Embedder, VectorStore
 from hearth_knowledge.privacy.audit import AuditLog, Tickets
@@ -61,6 +66,7 @@ class Service:
     def __init__(self, settings: Settings, ports: Ports) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        restore_at_start(settings)
         self.database = Database(settings.data)
         self.keyring = Keyring(settings.kek_dir)
         self.blobs = BlobStore(settings.data / "kbs")
@@ -71,6 +77,7 @@ class Service:
         self.registry = Registry(self.database, keyring=self.keyring, random=ports.random, now=ports.now)
         people = DirectoryStore(self.database, random=ports.random)
         self.quarantine = QuarantineStore(self.database, now=ports.now)
+        self.links = LinkStore(self.database)
         self.documents = DocumentStore(
             self.database,
             blobs=self.blobs,
@@ -80,6 +87,7 @@ class Service:
             now=ports.now,
             people=people,
             quarantine=self.quarantine,
+            links=self.links,
         )
         self.privacy = PrivacyFilter(
             self.database,
@@ -91,6 +99,7 @@ class Service:
             audit=AuditLog(self.database, random=ports.random, now=ports.now),
             tickets=Tickets(random=ports.random, now=ports.now),
         )
+        self.related = RelatedFinder(self.database, registry=self.registry, privacy=self.privacy, now=ports.now)
         self.cursors = CursorStore(self.database, registry=self.registry, random=ports.random)
         self.originals = OriginalStore(
             self.database,
@@ -99,6 +108,7 @@ class Service:
             documents=self.documents,
             random=ports.random,
             limit=settings.limits.original_bytes,
+            links=self.links,
         )
         self.indexer = Indexer(
             self.database,
@@ -117,6 +127,7 @@ class Service:
             blobs=self.blobs,
             stores=self.stores,
             waiting=waiting,
+            suspect=lambda kb: self.worker.suspect(kb),
             quarantine=self.quarantine,
         )
         self.worker = Worker(
@@ -133,13 +144,28 @@ class Service:
             registry=self.registry,
             documents=self.documents,
             privacy=self.privacy,
+            related=self.related,
             stores=self.stores,
             embedder=ports.embedder,
             fusion=settings.fusion,
             limits=settings.limits,
             metrics=self.metrics,
             now=ports.now,
+            suspect=self.worker.suspect,
         )
+        self.backups = BackupMaker(
+            self.database,
+            data=settings.data,
+            folder=settings.backup.folder,
+            keep=settings.backup.keep,
+            keyring=self.keyring,
+            exclusive=self.indexer.exclusive,
+            metrics=self.metrics,
+            random=ports.random,
+            now=ports.now,
+        )
+        self._now = ports.now
+        self._schedule: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="knowledge")
 
@@ -152,14 +178,34 @@ class Service:
         except KnowledgeError as error:
             # Without a key nothing can be read or written, and readyz says so; the key may still be mounted later.
             log.warning("started without a usable key", code=error.code, detail=str(error))
+        await asyncio.to_thread(self._link_all)
         self._task = asyncio.create_task(self.worker.run())
+        await self._start_backups()
+
+    async def _start_backups(self) -> None:
+        made = await asyncio.to_thread(self.backups.list)
+        if made:
+            self.metrics.backed_up(at=(latest_millis(made) or 0) / 1000, size=made[0].archive_bytes)
+        if self.settings.backup.folder is not None and self.settings.backup.schedule is not None:
+            self._schedule = asyncio.create_task(
+                run_schedule(self.settings.backup.schedule, self.backups, now=self._now)
+            )
+
+    def _link_all(self) -> None:
+        """Note what joins versions that were written before that was kept."""
+        for kb in self.registry.list_names():
+            try:
+                self.links.catch_up(self.registry.open(kb), read=self.documents.read_body)
+            except (KnowledgeError, OSError) as error:
+                log.warning("documents are not linked", kb=kb, error=type(error).__name__)
 
     async def stop(self) -> None:
         """Stop indexing and close the data folder."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in (self._schedule, self._task):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

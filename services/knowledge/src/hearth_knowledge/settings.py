@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from hearth_knowledge.backup.manifest import NAME
+from hearth_knowledge.backup.schedule import Schedule
 from hearth_knowledge.errors import InvalidRequestError
 from hearth_knowledge.index.fusion import Fusion, FusionMethod
 
@@ -24,6 +26,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """Where backups go, when, how many stay, and which is restored into an empty data folder."""
+
+    folder: Path | None = None
+    schedule: Schedule | None = None
+    keep: int = 7
+    restore: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that the service is told at its start."""
 
@@ -38,6 +50,7 @@ class Settings:
     log_level: str
     fusion: Fusion
     limits: Limits
+    backup: BackupSettings = BackupSettings()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -64,7 +77,21 @@ class Settings:
             log_level=get("HEARTH_LOG_LEVEL", "INFO"),
             fusion=Fusion(method=FusionMethod(method), dense_weight=_fraction(environment, "HEARTH_DENSE_WEIGHT")),
             limits=limits,
+            backup=_backup(environment),
         )
+
+
+def _backup(environment: Mapping[str, str]) -> BackupSettings:
+    get = environment.get
+    restore = get("HEARTH_RESTORE", "")
+    if restore and restore != "latest" and not NAME.fullmatch(restore):
+        raise InvalidRequestError("HEARTH_RESTORE", 'must be "latest" or the name of a backup')
+    return BackupSettings(
+        folder=Path(get("HEARTH_BACKUP_DIR", "")) if get("HEARTH_BACKUP_DIR") else None,
+        schedule=Schedule.parse(get("HEARTH_BACKUP_SCHEDULE", "")),
+        keep=_number(environment, "HEARTH_BACKUP_KEEP", default=7),
+        restore=restore,
+    )
 
 
 def _number(environment: Mapping[str, str], name: str, *, default: int) -> int:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from hearth_api.base import LenientModel
 from hearth_api.wire.documents import NormalDocument
+from hearth_api.wire.knowledge import Related
 from hearth_knowledge.storage.documents import VersionRow
 from hearth_knowledge.storage.names import from_millis
 from hearth_knowledge.storage.schema import FOREVER
@@ -33,6 +34,33 @@ class HistoryView(LenientModel):
 
     id: str
     versions: tuple[VersionView, ...]
+
+
+class RelatedView(LenientModel):
+    """What belongs to a document, the strongest reason first."""
+
+    id: str
+    related: tuple[Related, ...]
+
+
+class BackupView(LenientModel):
+    """One finished backup. `kekVersions` of the Secret hearth-kek are needed to restore it."""
+
+    name: str
+    created: datetime
+    documents: int
+    versions: int
+    files: int
+    missing: int
+    bytes: int
+    sha256: str
+    kek_versions: tuple[int, ...]
+
+
+class BackupList(LenientModel):
+    """Finished backups, newest first."""
+
+    items: tuple[BackupView, ...]
 
 
 class Change(LenientModel):

@@ -164,6 +164,19 @@ async def get_history(base: BaseName, document: DocumentId, state: Parts, caller
     return await _relay_json(state, caller=caller, base=base, document=document, part="/history", query={})
 
 
+@router.get("/knowledge-bases/{base}/documents/{document}/related")
+async def get_related(
+    base: BaseName,
+    document: DocumentId,
+    state: Parts,
+    caller: Known,
+    as_of: Annotated[str | None, Query(max_length=40)] = None,
+) -> Response:
+    """Return what belongs to a document: its conversation, its meeting with invitation, chat, notes and files."""
+    query = {} if as_of is None else {"as_of": as_of}
+    return await _relay_json(state, caller=caller, base=base, document=document, part="/related", query=query)
+
+
 @router.get("/knowledge-bases/{base}/documents/{document}/original")
 async def get_original(
     base: BaseName,

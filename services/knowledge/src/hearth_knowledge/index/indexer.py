@@ -19,7 +19,7 @@ from hearth_knowledge.ports import Embedder, VectorStore, parse_row_id, row_id
 from hearth_knowledge.storage import schema
 from hearth_knowledge.storage.database import Database
 from hearth_knowledge.storage.documents import DocumentStore
-from hearth_knowledge.storage.queue import Job, JobQueue
+from hearth_knowledge.storage.queue import REBUILDING, Job, JobQueue
 from hearth_knowledge.storage.registry import OpenKb, alias_name, is_collection_of
 
 EMBED_TEXTS = 32
@@ -235,7 +235,8 @@ class Indexer:
                     connection, opened, collection, document, version,
                     key=self._documents.document_key(opened, row),
                 )  # fmt: skip
-            self._queue.enqueue(connection, opened.name, {document for document, _ in lost} | self._unindexed(opened))
+            self._queue.enqueue(connection, opened.name, self._unindexed(opened))
+            self._queue.enqueue(connection, opened.name, {document for document, _ in lost}, mark=REBUILDING)
         return len(extra) + len(missing)
 
     def _unindexed(self, opened: OpenKb) -> set[str]:

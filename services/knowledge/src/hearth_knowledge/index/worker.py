@@ -48,7 +48,12 @@ class Worker:
         self._waiting = waiting
         self._repaired: dict[str, float] = {}
         self._dirty: set[str] = set()
+        self._suspected: set[str] = set()
         self.wake = asyncio.Event()
+
+    def suspect(self, kb: str) -> None:
+        """Compare this knowledge base's index with its ledger at the next round. May be called from any thread."""
+        self._suspected.add(kb)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -95,6 +100,9 @@ class Worker:
     async def _run_kb(self, kb: str) -> bool:
         opened = await asyncio.to_thread(self._registry.open, kb)
         store = self._stores.get(opened.target.config.store)
+        if kb in self._suspected:
+            self._suspected.discard(kb)
+            self._repaired.pop(opened.target.name, None)
         if self._monotonic() - self._repaired.get(opened.target.name, float("-inf")) > REPAIR_SECONDS:
             await self._check(opened)
         jobs = await asyncio.to_thread(lambda: self._queue.due(kb, limit=BATCH_JOBS))

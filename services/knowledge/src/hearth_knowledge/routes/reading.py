@@ -11,7 +11,15 @@ from hearth_knowledge.authorization import Action
 from hearth_knowledge.errors import InvalidRequestError
 from hearth_knowledge.routes.access import demand, service_of
 from hearth_knowledge.storage.names import check_document, check_name, to_millis
-from hearth_knowledge.views import DiffView, DocumentView, HistoryView, view_diff, view_document, view_version
+from hearth_knowledge.views import (
+    DiffView,
+    DocumentView,
+    HistoryView,
+    RelatedView,
+    view_diff,
+    view_document,
+    view_version,
+)
 
 router = APIRouter()
 
@@ -78,6 +86,18 @@ async def get_history(request: Request, kb: str, document: str) -> HistoryView:
     check_document(document)
     rows = await asyncio.to_thread(documents.history, kb, document)
     return HistoryView(id=document, versions=tuple(view_version(row) for row in rows))
+
+
+@router.get("/v1/kbs/{kb}/documents/{document}/related")
+async def get_related(request: Request, kb: str, document: str, as_of: datetime | None = None) -> RelatedView:
+    """Return what belongs to a document: its conversation, its meeting with invitation, chat, notes and files."""
+    await demand(request, Action.READ)
+    related = service_of(request).related
+    check_name("kb", kb)
+    check_document(document)
+    moment = to_millis(as_of) if as_of else None
+    found = await asyncio.to_thread(lambda: related.find(kb, document, as_of=moment))
+    return RelatedView(id=document, related=found)
 
 
 @router.get("/v1/kbs/{kb}/documents/{document}/diff")

@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hearth_knowledge.errors import NotFoundError
@@ -22,6 +23,12 @@ class BlobStore:
 
     def write(self, kb: str, document: str, what: str, *, pieces: Iterable[bytes]) -> None:
         """Write a file atomically; an existing one is replaced. `pieces` may raise: then nothing changes."""
+        with self.stage(kb, document, what, pieces=pieces) as put:
+            put()
+
+    @contextmanager
+    def stage(self, kb: str, document: str, what: str, *, pieces: Iterable[bytes]) -> Iterator[Callable[[], None]]:
+        """Write a file beside its place and give the call that puts it there; without that call it is removed."""
         path = self._path(kb, document, what)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
@@ -31,11 +38,14 @@ class BlobStore:
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
+
+            def put() -> None:
+                Path(temporary).replace(path)
+                _sync_folder(path.parent)
+
+            yield put
+        finally:
             Path(temporary).unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
 
     def read(self, kb: str, document: str, what: str) -> Iterator[bytes]:
         """Open a file now and give its bytes piece by piece. NotFoundError when there is none."""

@@ -58,6 +58,14 @@ class Quarantine(Protocol):
         ...
 
 
+class Links(Protocol):
+    """What joins documents; `links.store.LinkStore` is one."""
+
+    def take(self, connection: Connection, opened: OpenKb, document: NormalDocument, version: int) -> None:
+        """Note what joins a new version to others."""
+        ...
+
+
 class DocumentStore:
     """Writes batches; reads versions. Blocking; run it off the event loop."""
 
@@ -72,7 +80,9 @@ class DocumentStore:
         now: Callable[[], int],
         people: People,
         quarantine: Quarantine,
+        links: Links,
     ) -> None:
+        self._links = links
         self._people = people
         self._quarantine = quarantine
         self._database = database
@@ -141,6 +151,7 @@ class DocumentStore:
         )
         self._people.take(connection, opened, document)
         self._quarantine.take(connection, opened, document, version)
+        self._links.take(connection, opened, document, version)
         appeared = row is None or row.deleted
         self._enqueue(connection, opened.name, document.id, replies=appeared)
         return BatchResult(id=document.id, version=version, changed=True, state="added" if appeared else "updated")

@@ -1,16 +1,20 @@
 """Original files: encrypted as they stream in, decrypted as they stream out, never whole in memory or plain on disk."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy.engine import Connection
 
 from hearth_knowledge import crypto
 from hearth_knowledge.errors import NotFoundError, TooLargeError
 from hearth_knowledge.storage import names, schema
 from hearth_knowledge.storage.blobs import BlobStore
 from hearth_knowledge.storage.database import Database
-from hearth_knowledge.storage.documents import DocumentStore
-from hearth_knowledge.storage.registry import Registry
+from hearth_knowledge.storage.documents import DocumentStore, Row
+from hearth_knowledge.storage.registry import OpenKb, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,14 @@ class Original:
     media_type: str
     bytes: int
     version: int
+
+
+class Links(Protocol):
+    """What joins documents; `links.store.LinkStore` is one."""
+
+    def take_original(self, connection: Connection, opened: OpenKb, document: str, version: int, digest: bytes) -> None:
+        """Note the digest of the bytes that a version was read from."""
+        ...
 
 
 class OriginalStore:
@@ -34,7 +46,9 @@ class OriginalStore:
         documents: DocumentStore,
         random: crypto.RandomBytes,
         limit: int,
+        links: Links,
     ) -> None:
+        self._links = links
         self._database = database
         self._blobs = blobs
         self._registry = registry
@@ -51,15 +65,24 @@ class OriginalStore:
         key = self._documents.document_key(opened, row)
         counted = _Counted(pieces, limit=self._limit)
         sealed = crypto.seal_stream(key, counted, place=names.original(kb, document, row.version), random=self._random)
-        self._blobs.write(kb, document, f"{row.version}.original", pieces=sealed)
+        with self._blobs.stage(kb, document, f"{row.version}.original", pieces=sealed) as put:
+            self._record(opened, row, key, media_type=media_type, counted=counted, put=put)
+        return Original(media_type=media_type, bytes=counted.total, version=row.version)
+
+    def _record(
+        self, opened: OpenKb, row: Row, key: bytes, *, media_type: str, counted: "_Counted", put: Callable[[], None]
+    ) -> None:
+        """Put the file in place in the transaction that describes it: a backup sees both or neither."""
+        kb, document = opened.name, row.id
         facts = {"mediaType": media_type, "bytes": counted.total, "version": row.version}
         value = crypto.seal(
             key, json.dumps(facts).encode(), place=names.original_facts(kb, document), random=self._random
         )
         table = schema.documents
         with self._database.write() as connection:
+            put()
             connection.execute(table.update().where(table.c.kb == kb, table.c.id == document).values(original=value))
-        return Original(media_type=media_type, bytes=counted.total, version=row.version)
+            self._links.take_original(connection, opened, document, row.version, counted.digest.digest())
 
     def read(
         self, kb: str, document: str, *, permit: Callable[[int], None] = lambda _version: None
@@ -87,10 +110,12 @@ class _Counted:
         self._pieces = pieces
         self._limit = limit
         self.total = 0
+        self.digest = hashlib.sha256()
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self._pieces:
             self.total += len(piece)
             if self.total > self._limit:
                 raise TooLargeError("original", limit=self._limit)
+            self.digest.update(piece)
             yield piece

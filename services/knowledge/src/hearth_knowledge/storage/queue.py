@@ -15,6 +15,8 @@ from hearth_api.wire.knowledge import QueueStatus
 from hearth_knowledge.storage import names, schema
 from hearth_knowledge.storage.database import Database
 
+REBUILDING = "index_rebuilding"
+"""Mark of jobs whose document was indexed and lost its rows, or came back from a backup."""
 RETRY_SECONDS = (5, 15, 60, 300, 900)
 
 
@@ -35,16 +37,16 @@ class JobQueue:
         self._database = database
         self._now = now
 
-    def enqueue(self, connection: Connection, kb: str, documents: Collection[str]) -> None:
+    def enqueue(self, connection: Connection, kb: str, documents: Collection[str], *, mark: str | None = None) -> None:
         """Add jobs in the caller's transaction; a job that is there is due at once again."""
         for document in sorted(documents):
             row = insert(schema.jobs).values(
-                kb=kb, document=document, ticket=1, enqueued=self._now(), due=0, attempts=0, error=None
+                kb=kb, document=document, ticket=1, enqueued=self._now(), due=0, attempts=0, error=mark
             )
             connection.execute(
                 row.on_conflict_do_update(
                     index_elements=["kb", "document"],
-                    set_={"ticket": schema.jobs.c.ticket + 1, "due": 0, "attempts": 0, "error": None},
+                    set_={"ticket": schema.jobs.c.ticket + 1, "due": 0, "attempts": 0, "error": mark},
                 )
             )
 
@@ -82,6 +84,13 @@ class JobQueue:
         """Return (jobs not failed yet, jobs that failed and will be tried again)."""
         status = self.status(kb)
         return status.pending, status.failed
+
+    def is_rebuilding(self, kb: str) -> bool:
+        """Tell whether documents wait because their rows were lost."""
+        table = schema.jobs
+        query = sa.select(table.c.document).where(table.c.kb == kb, table.c.error == REBUILDING).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(query).first() is not None
 
     def status(self, kb: str) -> QueueStatus:
         """Return what waits."""

@@ -146,6 +146,8 @@ class Registry:
                 schema.quarantined.delete().where(schema.quarantined.c.kb == kb),
                 schema.releases.delete().where(schema.releases.c.kb == kb),
                 schema.stale.delete().where(schema.stale.c.kb == kb),
+                schema.marks.delete().where(schema.marks.c.kb == kb),
+                schema.moments.delete().where(schema.moments.c.kb == kb),
                 schema.audit.delete().where(schema.audit.c.kb == kb),
             ):
                 connection.execute(table)

@@ -153,6 +153,31 @@ stale = Table(  # documents whose present version must be indexed again although
     Column("document", String(96), primary_key=True),
 )
 
+marks = Table(  # what joins documents: keyed hashes of names, link targets, threads, people and words of titles
+    "marks",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("document", String(96), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("side", String(16), primary_key=True),
+    Column("rel", String(16), primary_key=True),
+    Column("mark", LargeBinary, primary_key=True),
+    Column("scheme", String(16), nullable=False),  # uid, mid, url, chat, doc, content; empty for words and people
+)
+Index("marks_by_mark", marks.c.kb, marks.c.mark)
+
+moments = Table(
+    "moments",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("document", String(96), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("starts", BigInteger, primary_key=True),
+    Column("ends", BigInteger, nullable=False),
+    Column("day", Boolean, nullable=False),  # only the day is known
+)
+Index("moments_by_time", moments.c.kb, moments.c.starts)
+
 audit = Table(
     "audit",
     metadata,

@@ -1,0 +1,1 @@
+"""What belongs together: identities and links of documents, joined when somebody asks."""
