@@ -60,12 +60,6 @@ def test_parse_prints_what_cannot_be_read_as_error_lines_and_goes_on(
     assert [line["title"] for line in lines if "title" in line] == ["b.txt"]
 
 
-@pytest.mark.parametrize("kind", ["teams"])
-def test_types_of_later_releases_are_refused_in_a_sentence(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["parse", "--type", kind, "x"]) == 2
-    assert f"sources of type {kind} come with a later release" in capsys.readouterr().err
-
-
 def test_parse_of_a_missing_path_fails_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["parse", "--type", "email", str(tmp_path / "gone")]) == 1
     assert "does not exist" in capsys.readouterr().err

@@ -20,7 +20,6 @@ from hearth_ingest.redacting import redact_lines, redact_text
 from hearth_ingest.running import run_command
 
 TYPES = ("email", "documents", "teams", "calendar")
-LATER = ("teams",)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,9 +69,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _parse(arguments: argparse.Namespace) -> int:
-    if arguments.type in LATER:
-        print(f"hearth-ingest: sources of type {arguments.type} come with a later release", file=sys.stderr)
-        return 2
     context = build_context(arguments.source, kind=arguments.type, trust=Trust(arguments.trust))
     frame = _frame(arguments) if arguments.type == "calendar" else None
     source = build_source(

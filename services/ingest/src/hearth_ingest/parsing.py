@@ -12,6 +12,7 @@ from hearth_ingest.documents.source import DocumentSource
 from hearth_ingest.errors import ItemError
 from hearth_ingest.item import Source
 from hearth_ingest.mail.source import Format, MailSource
+from hearth_ingest.teams.source import TeamsSource
 
 
 def build_source(
@@ -27,6 +28,8 @@ def build_source(
     """Return the source for a type. The caller has refused types without a parser; calendars come with a frame."""
     if kind == "calendar" and frame is not None:
         return CalendarSource(roots, context=context, frame=frame, include=include, exclude=exclude)
+    if kind == "teams":
+        return TeamsSource(roots, context=context, include=include, exclude=exclude)
     if kind == "email":
         return MailSource(roots, context=context, form=form, include=include, exclude=exclude)
     return DocumentSource(roots, context=context, include=include, exclude=exclude)
@@ -34,7 +37,7 @@ def build_source(
 
 def document_kind(kind: str) -> Kind:
     """Return the kind of the documents that a source's items become."""
-    return {"email": Kind.EMAIL, "calendar": Kind.CALENDAR}.get(kind, Kind.DOCUMENT)
+    return {"email": Kind.EMAIL, "calendar": Kind.CALENDAR, "teams": Kind.TEAMS}.get(kind, Kind.DOCUMENT)
 
 
 def parse_lines(source: Source, *, kind: Kind, context: ParseContext) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Exports of Teams and Skype as a source."""
