@@ -13,6 +13,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from hearth_chart.dashboard import ROWS
+from hearth_egress.metrics import Metrics as EgressMetrics
 from hearth_gateway.metrics import Metrics as GatewayMetrics
 from hearth_knowledge.metrics import Metrics as KnowledgeMetrics
 from hearth_operator.reconcile.metrics import Metrics as OperatorMetrics
@@ -38,7 +39,7 @@ def _series(registry: CollectorRegistry) -> dict[str, set[str]]:
 @pytest.fixture(scope="module")
 def series() -> dict[str, set[str]]:
     found: dict[str, set[str]] = dict(LIVE_SERIES)
-    for metrics in (GatewayMetrics(), KnowledgeMetrics(), OperatorMetrics()):
+    for metrics in (GatewayMetrics(), KnowledgeMetrics(), OperatorMetrics(), EgressMetrics()):
         found |= _series(metrics.registry)
     return found
 
@@ -84,6 +85,8 @@ NOT_SHOWN = {
     "hearth_source_last_run_failed",  # an alert
     "hearth_operator_errors",  # an alert; passes with result "error" are shown
     "hearth_gateway_catalog_synced",  # readiness says it
+    "hearth_knowledge_backup_failures",  # an alert
+    "hearth_egress_tunnel_seconds",  # how long a mailbox takes is the run's own figure
 }
 
 
@@ -116,6 +119,9 @@ FIRING = {
     ),
     "HearthSearchDegraded": (['hearth_knowledge_degraded_searches_total{kb="work"}'], "0+2x40", "20m"),
     "HearthAnswersFail": (['hearth_gateway_requests_total{route="/v1",model="chat",status="502"}'], "0+10x60", "30m"),
+    "HearthBackupOld": (["hearth_knowledge_backup_last_success_timestamp_seconds"], "1x6000", "75h"),
+    "HearthBackupFailed": (["hearth_knowledge_backup_failures_total"], "0+1x40", "30m"),
+    "HearthEgressRefused": (['hearth_egress_tunnels_total{verdict="not-allowed"}'], "0+5x40", "30m"),
     "HearthQueueLong": (['hearth_gateway_queue_length{model="chat",priority="normal"}'], "9x40", "6m"),
 }
 QUIET = {
@@ -127,6 +133,9 @@ QUIET = {
     "HearthIndexBehind": "0x60",
     "HearthSearchDegraded": "7x40",
     "HearthAnswersFail": "4x60",
+    "HearthBackupOld": "0x6000",
+    "HearthBackupFailed": "3x40",
+    "HearthEgressRefused": "9x40",
     "HearthQueueLong": "2x40",
 }
 

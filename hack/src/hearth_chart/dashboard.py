@@ -89,7 +89,34 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     ("rate(hearth_knowledge_degraded_searches_total[15m])", "{{kb}} searched without vectors"),
                 ),
             ),
+            Panel(
+                "Age of the last backup",
+                "s",
+                (("time() - hearth_knowledge_backup_last_success_timestamp_seconds", "age"),),
+            ),
+            Panel(
+                "Backup",
+                "short",
+                (
+                    ("hearth_knowledge_backup_last_size_bytes", "bytes"),
+                    ("hearth_knowledge_backup_last_duration_seconds", "seconds"),
+                ),
+            ),
             Panel("Age of the last run", "s", (("time() - hearth_source_last_run_timestamp_seconds", "{{source}}"),)),
+        ),
+    ),
+    (
+        "Way out",
+        (
+            Panel("Tunnels", "short", (("hearth_egress_tunnels_open", "open"),)),
+            Panel(
+                "Verdicts", "short", (("sum by (verdict) (rate(hearth_egress_tunnels_total[5m]))", "{{verdict}}/s"),)
+            ),
+            Panel(
+                "Bytes",
+                "Bps",
+                (("sum by (source, direction) (rate(hearth_egress_bytes_total[5m]))", "{{source}} {{direction}}"),),
+            ),
         ),
     ),
     (

@@ -134,7 +134,11 @@ class Backup(Values):
     """Backups of the knowledge service: online and encrypted."""
 
     enabled: bool = False
-    schedule: str = Field(default="30 2 * * *", description="Cron expression, UTC.")
+    schedule: str = Field(
+        default="02:30",
+        pattern=r"^([0-2][0-9]:[0-5][0-9]|[0-9]+h)$",
+        description="Time of day in UTC, or an interval as 6h.",
+    )
     keep: Annotated[int, Field(ge=1, le=1000)] = 7
     claim: BackupClaim = BackupClaim()
     restore: str = Field(
@@ -170,15 +174,18 @@ class Nodes(Values):
     storage_class_name: str = ""
 
 
+Cidr = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$", examples=["10.10.12.5/32"])]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
 class Egress(Values):
     """The CONNECT proxy through which live accounts (IMAP, CalDAV) are reached, and nothing else."""
 
     enabled: bool = True
+    denied_networks: list[Cidr] = Field(
+        default=[], description="What no source may reach, whatever it names: the cluster's pods and Services."
+    )
     resources: Resources = _resources("20m", "64Mi", "256Mi")
-
-
-Cidr = Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$", examples=["10.10.12.5/32"])]
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Peers(Values):

@@ -37,12 +37,13 @@ def gateway_url(node_address: str) -> str:
     return f"http://{node_address}:{NODE_PORT}"
 
 
-def local_values(images: Sequence[Image], *, url: str, name_server: str) -> dict[str, Any]:
-    """What differs from the chart's defaults in the local cluster."""
+def local_values(images: Sequence[Image], *, url: str, name_server: str, denied: Sequence[str] = ()) -> dict[str, Any]:
+    """What differs from the chart's defaults in the local cluster. `denied` are the addresses of pods and Services."""
     return {
         "image": {"registry": REGISTRY, "tags": {image.name: image.tag for image in images}},
         "gateway": {"publicURL": url, "service": {"type": "NodePort", "nodePort": NODE_PORT}},
         "knowledge": {"backup": {"enabled": True}},
+        "egress": {"deniedNetworks": list(denied)},
         # The local cluster's name server is a process of the machine, not a pod.
         "networkPolicies": {"dns": {"cidrs": [f"{name_server}/32"]}},
     }

@@ -133,7 +133,13 @@ class Run:
         """Install the chart and wait for the operator."""
         say("helm")
         kube = connect(self.running())
-        values = local_values(list(self.images.values()), url=self.url, name_server=cluster_network(self.environ).node)
+        network = cluster_network(self.environ)
+        values = local_values(
+            list(self.images.values()),
+            url=self.url,
+            name_server=network.node,
+            denied=(str(network.pods), str(network.services)),
+        )
         target = HelmTarget(
             helm=self.binaries.path("helm"),
             chart=self.paths.repo / "charts" / "hearth",
