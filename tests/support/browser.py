@@ -24,7 +24,7 @@ FLAGS = [
 ]
 PHONE: ViewportSize = {"width": 360, "height": 740}
 DESK: ViewportSize = {"width": 1280, "height": 800}
-MAX_PICTURE_BYTES = 150_000
+MAX_PICTURE_BYTES = 220_000
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "services" / "gateway" / "screenshots"
 

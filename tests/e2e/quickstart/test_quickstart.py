@@ -132,7 +132,7 @@ def test_a_stream_carries_its_citations_before_done(client: OpenAI) -> None:
 
 def _identities(cluster: Cluster, hit: dict[str, Any]) -> list[str]:
     """Names that a chat's window goes by: its messages."""
-    if not hit["origin_key"].startswith("chat:"):
+    if not hit["origin_key"].startswith(("chat:", "teams:")):
         return []
     path = f"/v1/knowledge-bases/work/documents/{hit['document']}"
     names: list[str] = cluster.request("GET", path)["document"]["identities"]
