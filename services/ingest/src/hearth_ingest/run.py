@@ -1,7 +1,8 @@
 """One run: observe, plan, parse, hand over, report.
 
 What makes a crash harmless: ids are the same in every run; an item's own document is written after everything that
-hangs on it; and the cursor names, before each batch, the items whose originals may be missing if we die in it.
+hangs on it; and the cursor names, before each batch, the items whose originals may be missing if we die in it. A name
+stays there until its item was handed over whole, however many runs that takes.
 """
 
 import asyncio
@@ -111,6 +112,8 @@ class _Line:
     body: bytes
     what: str
     parsed: Parsed | None
+    other_bytes: bool = False
+    """True when what is stored was made from other bytes: they may say the same."""
 
 
 @dataclass(slots=True)
@@ -159,10 +162,12 @@ class Runner:
         self._limits = limits or BatchLimits()
         self._run = run_id()
         self._cursor: str | None = None
+        self._unfinished: dict[str, None] = {}
 
     async def carry_out(self, plan: Plan, *, cursor: str | None) -> None:
         """Bring the knowledge base to what the plan says. Raises KnowledgeError when that cannot go on."""
         self._cursor = cursor
+        self._unfinished = dict.fromkeys(read_pending(cursor))
         batch = _Batch()
         for action in plan.actions:
             if action.verb is Verb.UNCHANGED:
@@ -183,7 +188,10 @@ class Runner:
                 batch.resumed.add(action.key)
         if batch.lines:
             await self._hand_over(batch)
-        await self._move_cursor({"run": self._run, "done": True})
+        # What could not be read or seen this time is still half done if it was before.
+        held = {action.key for action in plan.actions if action.held}
+        left = [key for key in self._unfinished if key in held]
+        await self._move_cursor({"run": self._run, "done": True, **({"pending": left} if left else {})})
 
     def _lines_of(self, action: Action) -> list[_Line]:
         """Return an action's lines: tombstones, then what hangs on the item, then the item's own document."""
@@ -194,8 +202,14 @@ class Runner:
             return []
         produced = {one.document.id for one in parsed}
         gone = [line for line in action.held if line.id not in produced]
+        prints = {line.id: line.fingerprint for line in action.held}
         return [_tombstone(line, "gone-from-mail") for line in gone] + [
-            _Line(one.document.model_dump_json(by_alias=True, exclude_none=True).encode(), action.key, one)
+            _Line(
+                one.document.model_dump_json(by_alias=True, exclude_none=True).encode(),
+                action.key,
+                one,
+                other_bytes=prints.get(one.document.id) != one.document.origin.fingerprint,
+            )
             for one in parsed
         ]
 
@@ -212,9 +226,12 @@ class Runner:
         return parsed
 
     async def _hand_over(self, batch: _Batch) -> None:
-        await self._move_cursor({"run": self._run, "pending": batch.keys})
+        pending = list(dict.fromkeys((*batch.keys, *self._unfinished)))
+        await self._move_cursor({"run": self._run, "pending": pending})
         for lines in self._cut(batch.lines):
             await self._take_results(await self._put(lines), resumed=batch.resumed)
+        for key in batch.keys:
+            self._unfinished.pop(key, None)
         _log.info("batch_done", items=len(batch.keys), lines=len(batch.lines))
 
     def _cut(self, lines: list[_Line]) -> Iterator[list[_Line]]:
@@ -255,7 +272,7 @@ class Runner:
             self._tally.add(result.state)
             if line.parsed is not None and result.changed:
                 self._tally.look(line.parsed.document)
-            if line.parsed is not None and self._keep and (result.changed or line.what in resumed):
+            if line.parsed is not None and self._keep and (result.changed or line.other_bytes or line.what in resumed):
                 wanted.append(line)
         for start in range(0, len(wanted), _AT_ONCE):
             puts = [self._put_original(line) for line in wanted[start : start + _AT_ONCE]]

@@ -1,5 +1,6 @@
 """Calendar files and folders of them as a source."""
 
+import hashlib
 from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -100,7 +101,9 @@ class CalendarSource:
         return read_pieces(data, place=uri)
 
     def _item(self, key: str, series: Series) -> Item:
-        fingerprint = f"{series.digest};zone:{self._frame.zone.key}"
+        place = hashlib.sha256(series.pieces[0].place.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        # The place, too: a document names the file that it stands in.
+        fingerprint = f"{series.digest};at:{place};zone:{self._frame.zone.key}"
         if series.recurring:
             fingerprint += f";window:{self._frame.window.mark}"
         size = sum(len(line) for piece in series.pieces for line in piece.lines)
