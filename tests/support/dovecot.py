@@ -107,9 +107,15 @@ class Dovecot:
     certificate: tuple[Path, Path]
     separator: str = "/"
     prefix: str = ""
+    address: str = "127.0.0.1"
     tls_port: int = field(default_factory=free_port)
     plain_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        """Return the name that its certificate carries."""
+        return "localhost" if self.address == "127.0.0.1" else self.address
 
     def start(self) -> None:
         """Start and wait until it answers."""
@@ -120,7 +126,7 @@ class Dovecot:
         config.write_text(self._config(), encoding="utf-8")
         self.process = subprocess.Popen([program, "-F", "-c", str(config)], start_new_session=True)
         for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.tls_port), timeout=1):
+            with contextlib.suppress(OSError), socket.create_connection((self.address, self.tls_port), timeout=1):
                 return
             assert self.process.poll() is None, (self.folder / "log").read_text(errors="replace")
             time.sleep(0.05)
@@ -138,7 +144,7 @@ class Dovecot:
     def client(self) -> imaplib.IMAP4_SSL:
         """Return a signed-in client that may change the account."""
         context = ssl.create_default_context(cadata=self.authority.ca)
-        client = imaplib.IMAP4_SSL("localhost", self.tls_port, ssl_context=context, timeout=20)
+        client = imaplib.IMAP4_SSL(self.host, self.tls_port, ssl_context=context, timeout=20)
         client.authenticate("PLAIN", lambda _: f"\0{USER}\0{PASSWORD}".encode())
         return client
 
@@ -169,7 +175,7 @@ base_dir = {self.folder}/run
 state_dir = {self.folder}/state
 log_path = {self.folder}/log
 protocols = imap
-listen = 127.0.0.1
+listen = {self.address}
 {users}
 first_valid_uid = 0
 ssl = required
