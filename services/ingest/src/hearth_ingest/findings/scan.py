@@ -59,8 +59,11 @@ _NAMED_KEY = re.compile(
 )
 _PASSWORD = re.compile(
     r"(?i)(?<![A-Za-z])(?:password|passwort|kennwort|passwd|passphrase|pwd|pw|mot de passe|contraseña|mdp|wachtwoord)"
-    r"[\"']?[ \t]{0,3}(?:(?:(?:is|lautet|ist|est)[ \t]?)?[=:]|"
-    r"(?:is|lautet|ist|est)(?=[ \t]+[:\"'`„“«]?[^\s\"'`]*[0-9!@#$%^&*+_]))"
+    # "The password for the demo account is ...": what it is for, up to the verb.
+    r"(?:[\"']?(?:[ \t]+(?:for|of|to|on|in|at|für|zum|zur|von|vom|im|am|pour|de|du|des|voor|para)\b[^\n.:;=!?]{1,60}?)?)"
+    r"[\"']?[ \t]{0,3}(?:(?:(?:is|was|lautet|ist|war|est)[ \t]?)?[=:]|"
+    r"\b(?:is|was|lautet|ist|war|est)\b(?:[ \t]+(?:now|still|jetzt|nun|noch))?"
+    r"(?=[ \t]+[:\"'`„“«]?[^\s\"'`]*[0-9!@#$%^&*+_]))"
     r"[ \t]{0,3}[:\"'`„“«]?[ \t]?"
     r"(?P<value>[^\s\"'`“”«»<>]{4,128})"
 )
