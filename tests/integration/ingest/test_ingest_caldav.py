@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from hearth_api.wire.documents import ManifestLine
 from hearth_api.wire.ingest import CalendarSettings, RunLimits
 from hearth_ingest.calendars.caldav import CalDavSource, Globs
-from hearth_ingest.calendars.dav import DavClient
+from hearth_ingest.calendars.dav import DavClient, DavError
 from hearth_ingest.calendars.source import make_frame
 from hearth_ingest.context import build_context
 from hearth_ingest.errors import SourceError
@@ -211,6 +211,45 @@ def test_a_server_that_goes_in_the_middle_ends_the_run(house: House) -> None:
     with pytest.raises(SourceError):
         source.observe()
     assert len(listing.items) == 1
+
+
+def test_a_server_that_goes_between_listing_and_reading_ends_the_run(house: House) -> None:
+    house.put("a", "A")
+    house.put("b", "B")
+    first = house.source()
+    known = manifest(first.observe())
+    # Known objects are not fetched while they are listed; a new window makes them be read again.
+    source = house.source()
+    source.remember([line.model_copy(update={"fingerprint": f"{line.fingerprint};older"}) for line in known])
+    listing = source.observe()
+    assert len(listing.items) == 2
+    house.process.terminate()
+    house.process.wait(10)
+    with pytest.raises(SourceError):
+        source.parse(listing.items[0])
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_one_calendar_of_several_that_fails_makes_the_listing_incomplete(
+    house: House, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    house.make_calendar("private")
+    house.put("a", "A")
+    house.put("p", "P", calendar="private")
+    ask = DavClient.ask
+
+    def fail(self: DavClient, method: str, path: str, **options: object) -> object:
+        if path.startswith("/anna/private") and options.get("depth") == "1":
+            raise DavError("it has a problem of its own", status=status)
+        return ask(self, method, path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DavClient, "ask", fail)
+    listing = house.source().observe()
+    assert [item.key for item in listing.items] == ["uid:a@x"]
+    assert [(refusal.uri, refusal.code) for refusal in listing.refusals] == [
+        ("caldav:/anna/private/", "calendar-unreadable")
+    ]
+    assert not listing.complete
 
 
 @pytest.fixture

@@ -194,10 +194,23 @@ def test_enormous_rules_are_bounded(tmp_path: Path) -> None:
     assert "occurrences-cut" in codes(document)
 
 
+def test_dates_of_a_recurrence_that_the_library_cannot_take(tmp_path: Path) -> None:
+    late = event("RDATE;VALUE=TIME:133000Z", "RRULE:FREQ=DAILY;COUNT=2", "SUMMARY:x")
+    bare = "BEGIN:VEVENT\nUID:b@x\nRDATE:20261009T120000Z,20261007T120000Z\nEND:VEVENT"
+    one, two = read(tmp_path, calendar(late, bare))
+    assert starts(one) == ["2026-10-06T14:00:00+02:00", "2026-10-07T14:00:00+02:00"]
+    assert starts(two) == ["2026-10-07T12:00:00+00:00", "2026-10-09T12:00:00+00:00"]
+    assert "recurrence-mended" in codes(one)
+    assert "recurrence-mended" in codes(two)
+
+
 def test_end_before_start(tmp_path: Path) -> None:
-    (document,) = read(tmp_path, calendar(event("DTEND;TZID=Europe/Berlin:20261006T120000")))
-    assert starts(document) == ["2026-10-06T14:00:00+02:00"]
-    assert "end-before-start" in codes(document)
+    end = "DTEND;TZID=Europe/Berlin:20261006T120000"
+    one, many = read(tmp_path, calendar(event(end), event(end, "RRULE:FREQ=DAILY;COUNT=2", uid="b@x")))
+    assert "Tuesday 6 October 2026, 12:00-14:00" in one.segments[1].text
+    assert starts(many) == ["2026-10-06T12:00:00+02:00", "2026-10-07T12:00:00+02:00"]
+    assert "end-before-start" in codes(one)
+    assert "end-before-start" in codes(many)
 
 
 def test_files_that_are_no_calendar_delete_nothing(tmp_path: Path) -> None:
@@ -235,7 +248,7 @@ def test_window_of_months_covers_the_window_of_days(offset: int) -> None:
 def test_expansion_equals_dateutil(tmp_path: Path) -> None:
     choice = random.Random(7)
     rules = []
-    for number in range(40):
+    for number in range(12):
         rule = f"FREQ={choice.choice(['DAILY', 'WEEKLY', 'MONTHLY', 'YEARLY'])};INTERVAL={choice.randint(1, 5)}"
         rule += choice.choice(["", f";COUNT={choice.randint(1, 60)}", ";UNTIL=20261231T000000Z", ";BYDAY=MO,TH"])
         rules.append((number, rule, datetime(2026, choice.randint(1, 12), choice.randint(1, 28), 9, tzinfo=UTC)))
@@ -253,7 +266,7 @@ def test_any_bytes_give_items_or_item_errors(tmp_path: Path) -> None:
     seed = calendar(
         event("SUMMARY:x", "RRULE:FREQ=WEEKLY;COUNT=5", "EXDATE:20261013T120000Z", "ATTENDEE;CN=A:mailto:a@b")
     )
-    for number in range(150):
+    for number in range(25):
         data = bytearray(seed)
         for _ in range(choice.randint(1, 12)):
             data[choice.randrange(len(data))] = choice.randrange(256)

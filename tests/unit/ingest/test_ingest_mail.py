@@ -8,7 +8,10 @@ import pytest
 
 from hearth_api.wire.documents import Kind, NormalDocument
 from hearth_api.wire.ingest import RunLimits
+from hearth_ingest.calendars.merging import merge
+from hearth_ingest.calendars.pieces import read_pieces
 from hearth_ingest.context import build_context
+from hearth_ingest.mail.invitation import read_invitation
 from support.ingest_mail import parse_mail
 
 HEAD = (
@@ -257,6 +260,17 @@ def test_an_invitation_is_an_event_segment_with_a_link_to_its_uid(tmp_path: Path
     ]
     assert [(link.rel, link.target) for link in document.links] == [("meeting", "uid:uid-1")]
     assert reasons(document) == ["container-alternative", "body", "event"]
+
+
+def test_an_invitation_agrees_with_the_calendar_on_names() -> None:
+    zone = "BEGIN:VTIMEZONE\nTZID:Mine\nX-LIC-LOCATION:Europe/Paris\nEND:VTIMEZONE"
+    start, end = "DTSTART;TZID=W. Europe Standard Time:20261005T090000", "DTEND;TZID=Mine:20261005T100000"
+    ics = f"BEGIN:VCALENDAR\n{zone}\nBEGIN:VEVENT\nUID: a\\,b@x \n{start}\n{end}\nEND:VEVENT\nEND:VCALENDAR\n"
+    found = read_invitation(ics)
+    assert found.text.splitlines() == ["Starts: 2026-10-05 09:00 Europe/Berlin", "Ends: 2026-10-05 10:00 Europe/Paris"]
+    assert found.uids == tuple(merge(read_pieces(ics.encode(), place="")))
+    assert read_invitation("<html>").text == ""
+    assert read_invitation("BEGIN:VEVENT\nSUMMARY:x\ud800").text.startswith("Event: x")
 
 
 def test_inline_images_are_accounted_for_and_inline_pdfs_are_attachments(tmp_path: Path) -> None:

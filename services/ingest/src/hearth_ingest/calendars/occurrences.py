@@ -68,6 +68,7 @@ def expand(calendar: Component, *, window: Window, zone: ZoneInfo, seconds: int)
             _keep(found, read_occurrence(part, zone=zone))
     else:
         try:
+            problems.extend(("recurrence-mended", detail) for part in components for detail in _mend(part))
             with time_limit(seconds):
                 _recur(calendar, found, window=window, zone=zone)
         except RefusedError:
@@ -79,9 +80,41 @@ def expand(calendar: Component, *, window: Window, zone: ZoneInfo, seconds: int)
         if len(found) >= MAX_OCCURRENCES:
             problems.append(("occurrences-cut", f"the {MAX_OCCURRENCES} nearest to today are kept"))
     occurrences = sorted(found.values(), key=lambda one: (one.start, one.end))
-    if any(one.swapped for one in occurrences):
-        problems.append(("end-before-start", "the end is taken as the start"))
+    # The library swaps both in the occurrences that it makes of a rule: only the component still tells.
+    own = [read_occurrence(part, zone=zone) for part in components]
+    if any(one is not None and one.swapped for one in own):
+        problems.append(("end-before-start", "the end is taken as the start, and the start as the end"))
     return Expansion(occurrences=tuple(occurrences), warnings=tuple(problems))
+
+
+def _mend(part: Component) -> list[str]:
+    """Make a component's dates such that the library takes them; return a sentence for each change."""
+    done: list[str] = []
+    days: list[Any] = []
+    for name in ("RDATE", "EXDATE"):
+        held = part.get(name)
+        lists = held if isinstance(held, list) else [] if held is None else [held]
+        good = [one for one in lists if _days_in(one)]
+        if len(good) < len(lists):
+            done.append(f"{name} holds what is no day")
+            del part[name]
+            if good:
+                part[name] = good
+        if name == "RDATE":
+            days = [day for one in good for day in _days_in(one)]
+    if "DTSTART" not in part and "RECURRENCE-ID" not in part and part.name == "VEVENT" and days:
+        part.add("DTSTART", min(days, key=lambda day: to_moment(day, UTC)))
+        done.append("no start: the first RDATE is taken")
+    return done
+
+
+def _days_in(dates: Any) -> list[date]:
+    """Return the days, times of days and starts of periods in a list of dates; [] where one of them is none."""
+    try:
+        values = [value.dt[0] if isinstance(value.dt, tuple) else value.dt for value in dates.dts]
+    except BROKEN:
+        return []
+    return values if all(isinstance(value, date) for value in values) else []
 
 
 def _recur(
@@ -130,7 +163,7 @@ def read_occurrence(part: Component, *, zone: ZoneInfo) -> Occurrence | None:
         origin = None if origin.date() == start.date() else origin
     return Occurrence(
         component=part,
-        start=start,
+        start=min(start, end),
         end=max(start, end),
         all_day=all_day,
         floating=isinstance(begin, datetime) and begin.tzinfo is None,

@@ -1,9 +1,16 @@
-"""A text/calendar part as a few lines that a person can read. Full calendars are a source of their own, later."""
+"""A text/calendar part as a few lines that a person can read, taken apart as the calendar source does it.
+
+Both therefore agree on UIDs and on the names of zones; the invitation says times, it does not expand what repeats.
+"""
 
 import re
 from dataclasses import dataclass
 
-_FOLD = re.compile(r"\n[ \t]")
+from hearth_ingest.calendars.pieces import Line, Piece, read_pieces
+from hearth_ingest.calendars.zones import find_zone, located, own_zones
+from hearth_ingest.errors import ItemError
+
+_TIMES = frozenset(("DTSTART", "DTEND"))
 _LABELS = (
     ("SUMMARY", "Event"),
     ("DTSTART", "Starts"),
@@ -28,42 +35,35 @@ class Invitation:
 
 def read_invitation(ics: str) -> Invitation:
     """Return what the VEVENTs say. Never raises; a calendar without events gives empty text."""
-    lines = _FOLD.sub("", ics.replace("\r\n", "\n")).split("\n")
-    method = next((line.partition(":")[2].strip() for line in lines if line.upper().startswith("METHOD:")), "")
-    paragraphs: list[str] = []
-    uids: list[str] = []
-    event: dict[str, list[str]] | None = None
-    nested = 0
-    for line in lines:
-        name, value = _property(line)
-        if name == "BEGIN" and value.upper() == "VEVENT":
-            event, nested = {}, 0
-        elif event is not None and name == "BEGIN":
-            nested += 1
-        elif name == "END" and value.upper() == "VEVENT" and event is not None:
-            paragraphs.append(_describe(event, method))
-            uids.extend(event.get("UID", [])[:1])
-            event = None
-            if len(paragraphs) >= _MAX_EVENTS:
-                break
-        elif event is not None and name == "END":
-            nested -= 1
-        elif event is not None and not nested and name:
-            event.setdefault(name, []).append(value)
+    try:
+        pieces = read_pieces(ics.encode("utf-8", "replace"), place="")
+    except ItemError:
+        return Invitation("", ())
+    events = [piece for piece in pieces if piece.name == "VEVENT"][:_MAX_EVENTS]
+    paragraphs = [_describe(_values(piece), piece.method) for piece in events]
+    uids = [piece.uid for piece in events if (line := piece.first("UID")) and line.value.strip()]
     return Invitation("\n\n".join(p for p in paragraphs if p), tuple(dict.fromkeys(uids)))
 
 
-def _property(line: str) -> tuple[str, str]:
-    head, colon, value = _split_value(line)
-    name, _, parameters = head.partition(";")
-    zone = re.search(r"TZID=\"?([^\";:]+)", parameters)
-    text = re.sub(r"\\([,;\\])", r"\1", re.sub(r"\\[nN]", "\n", value.strip()))
-    return (name.strip().upper(), f"{text} {zone[1]}" if zone else text) if colon else ("", "")
+def _values(piece: Piece) -> dict[str, list[str]]:
+    """Return property -> readable values of the component's own lines."""
+    out: dict[str, list[str]] = {}
+    for line in piece.own():
+        value = re.sub(r"\\([,;\\])", r"\1", re.sub(r"\\[nN]", "\n", line.value.strip()))
+        if line.name in _TIMES:
+            value = f"{_readable_time(value)}{_zone(line, piece)}"
+        out.setdefault(line.name, []).append(value)
+    return out
 
 
-def _split_value(line: str) -> tuple[str, str, str]:
-    match = re.match(r"((?:[^\":]|\"[^\"]*\")*):(.*)", line, re.DOTALL)
-    return (match[1], ":", match[2]) if match else (line, "", "")
+def _zone(line: Line, piece: Piece) -> str:
+    """Return " Europe/Berlin" for a time that counts in a zone, by the name that the calendar gives it."""
+    if line.value.strip().upper().endswith("Z") or "T" not in line.value.upper():
+        return ""
+    name = line.parameters.get("TZID", "").strip() or piece.zone
+    own = own_zones(piece.zones).get(name)
+    zone = find_zone(name) or (located(own) if own else None) or name
+    return f" {zone}" if zone else ""
 
 
 def _describe(event: dict[str, list[str]], method: str) -> str:
@@ -72,8 +72,6 @@ def _describe(event: dict[str, list[str]], method: str) -> str:
         value = (event.get(name) or [""])[0]
         if not value:
             continue
-        if name in {"DTSTART", "DTEND"}:
-            value = _readable_time(value)
         lines.append(f"{label}: {value.removeprefix('mailto:').removeprefix('MAILTO:')}")
     guests = [guest.removeprefix("mailto:").removeprefix("MAILTO:") for guest in event.get("ATTENDEE", [])[:50]]
     if guests:
