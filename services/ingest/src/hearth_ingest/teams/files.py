@@ -60,7 +60,7 @@ def read_file(path: Path, *, name: str, limits: RunLimits) -> Iterator[tuple[str
                 else:
                     yield from _tar(counted, limits)
             elif magic[257:262] == b"ustar" or name.lower().endswith(".tar"):
-                yield from _tar(_Counted(file, packed=limits.expanded_bytes, limits=limits), limits)
+                yield from _tar(file, limits)  # nothing expands, and its media are passed over
             else:
                 yield from _records(file, "", limits)
         except _BROKEN as error:
@@ -82,9 +82,9 @@ def _decompress(file: IO[bytes], magic: bytes) -> IO[bytes] | None:
     return None
 
 
-def _tar(stream: _Counted, limits: RunLimits) -> Iterator[tuple[str, Record | Broken]]:
+def _tar(stream: Any, limits: RunLimits) -> Iterator[tuple[str, Record | Broken]]:
     entries = 0
-    with tarfile.open(fileobj=cast("Any", stream), mode="r|") as archive:
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
         for member in archive:
             entries += 1
             if entries > limits.entries:

@@ -22,6 +22,11 @@ _UNSTABLE = frozenset({"etag", "@odata.etag", "reactions", "lastModifiedDateTime
                        "replies", "consumptionhorizon", "version", "@odata.context", "isFromMe",
                        "cachedDeduplicationKey", "record_type"})  # fmt: skip
 """Fields that differ between exports of the same message: they decide nothing that a reader sees."""
+_LISTS = ("MessageList", "messages", "conversations")
+_KEPT_OF_DELETED = frozenset({"id", "clientmessageid", "replyToId", "messageType", "messagetype", "createdDateTime",
+                              "originalarrivaltime", "composetime", "deletedDateTime", "chatId", "channelIdentity",
+                              "conversationid", "conversationId", "from", "creator", "imdisplayname",
+                              "webUrl"})  # fmt: skip
 _EPOCH = datetime.min.replace(tzinfo=UTC)
 
 
@@ -33,7 +38,7 @@ class Message:
     id: str
     root: str
     created: datetime
-    version: tuple[datetime, datetime, int, str]
+    version: tuple[datetime, bool, datetime, int, str]
     blob: bytes
     digest: str
     people: tuple[str, ...]
@@ -64,6 +69,8 @@ class Gathered:
     def add(self, record: Record, *, place: str) -> list[str]:
         """Take one record. Returns a code for each thing in it that nothing here knows. `place` names the file."""
         value, around = record.value, record.around
+        if lists := [name for name in _LISTS if isinstance(value.get(name), list)]:
+            return self._read_whole(value, around, place, lists)
         if any(key.endswith("[]") for key in value):
             self._note_conversation(value)
             return []
@@ -72,6 +79,20 @@ class Gathered:
         if "messagetype" in value or "messageType" in value or ("body" in value and "createdDateTime" in value):
             return self._message(value, around, place)
         return self._metadata(value, around)
+
+    def _read_whole(
+        self, value: dict[str, Any], around: tuple[dict[str, Any], ...], place: str, lists: list[str]
+    ) -> list[str]:
+        """Take an object whose lists came so late that it was read in one piece."""
+        outer = {key: item for key, item in value.items() if key not in lists} | {f"{name}[]": True for name in lists}
+        problems = self.add(Record(outer, around), place=place)
+        for name in lists:
+            for item in value[name]:
+                if isinstance(item, dict):
+                    problems += self.add(Record(item, (*around, outer), name), place=place)
+                else:
+                    problems.append("record-unknown")
+        return problems
 
     def _notification(self, value: dict[str, Any], around: tuple[dict[str, Any], ...], place: str) -> list[str]:
         data = dict_of(value.get("resourceData"))
@@ -230,10 +251,17 @@ def _from_outer(outer: dict[str, Any]) -> tuple[str, str] | None:
 def _freeze(value: dict[str, Any], *, conversation: str, identity: str, root: str) -> Message:
     kept = {key: item for key, item in value.items() if key not in _UNSTABLE and item not in (None, "", [], {})}
     kept["properties"] = _parsed(value.get("properties"))
-    data = json.dumps(kept, sort_keys=True, default=str).encode()
     properties = dict_of(kept["properties"])
+    deletion = {name: properties[name] for name in ("deletetime", "deletedtime") if properties.get(name)}
+    deleted = bool(value.get("deletedDateTime") or deletion)
+    if deleted:  # what its author took back stands nowhere, not in the original either
+        kept = {key: item for key, item in kept.items() if key in _KEPT_OF_DELETED} | {"properties": deletion}
+    data = json.dumps(kept, sort_keys=True, default=str).encode()
     times = [time_of(value.get(name)) for name in ("lastModifiedDateTime", "lastEditedDateTime", "deletedDateTime")]
-    times += [time_of(value.get("version")), *(time_of(properties.get(name)) for name in ("edittime", "deletetime"))]
+    times += [
+        time_of(value.get("version")),
+        *(time_of(properties.get(name)) for name in ("edittime", "deletetime", "deletedtime")),
+    ]
     created = next(
         (
             time
@@ -250,7 +278,7 @@ def _freeze(value: dict[str, Any], *, conversation: str, identity: str, root: st
         id=identity,
         root=root,
         created=created or _EPOCH,
-        version=(newest, edited, len(data), digest),
+        version=(newest, deleted, edited, len(data), digest),
         blob=zlib.compress(data, 1),
         digest=digest,
         people=tuple(person for person, _ in authors_of(value)),

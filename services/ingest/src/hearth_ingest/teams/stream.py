@@ -166,13 +166,19 @@ _HEAD_KEY = re.compile(r'"([^"\\]{1,60})"\s*:\s*(\[)?')
 
 def _is_envelope(text: _Text) -> bool:
     """Tell whether the object at hand holds a list of records: looked for among its own first keys, not deeper."""
-    if len(text.buffer) - text.at < 4000:
-        text.fill()
-    depth, at, end = 0, text.at, min(len(text.buffer), text.at + 20_000)
+    while (found := _holds_list(text)) is None:
+        if len(text.buffer) - text.at > _CHUNK or not text.fill():
+            return False
+    return found
+
+
+def _holds_list(text: _Text) -> bool | None:
+    """Return None if the buffer ends before the object tells."""
+    depth, at, end = 0, text.at, len(text.buffer)
     while at < end:
         match = _TOKEN.search(text.buffer, at, end)
         if match is None:
-            return False
+            return None
         token = match[0]
         at = match.end()
         if token in ("{", "["):
@@ -185,7 +191,7 @@ def _is_envelope(text: _Text) -> bool:
             found = _HEAD_KEY.match(text.buffer, match.start())
             if found and found[2]:
                 return True
-    return False
+    return None
 
 
 def _value(text: _Text) -> Any | Broken:
