@@ -159,6 +159,13 @@ class FakeKnowledge:
         self.requests.append((knowledge_base, asked))
         return b'{"items":[]}'
 
+    async def list_backups(self) -> bytes:
+        return b'{"items":[]}'
+
+    async def make_backup(self) -> bytes:
+        self.requests.append(("", {"backup": True}))
+        return b'{"name":"backup-1"}'
+
     async def act(self, knowledge_base: str, **asked: Any) -> bytes:
         self.requests.append((knowledge_base, asked))
         return b'{"released":1}'

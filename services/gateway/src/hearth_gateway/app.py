@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from hearth_gateway.asgi import Receive, Scope, Send, request_id
 from hearth_gateway.errors import BadRequestError, GatewayError, MethodError, NotFoundError
 from hearth_gateway.record import Record
+from hearth_gateway.routes.backups import router as backups
 from hearth_gateway.routes.cold import router
 from hearth_gateway.routes.hot import ROUTES, HotRoutes
 from hearth_gateway.routes.privacy import router as privacy
@@ -81,7 +82,7 @@ def route_label(path: str) -> str:
     match = ID_IN_PATH.match(path)
     if match:
         return match.group(1) + "/*" + ("/documents/*" if match.group(2) else "") + (match.group(3) or "")
-    return path if path in {"/v1/models", "/v1/search", "/v1/knowledge-bases", "/v1/status"} else "other"
+    return path if path in {"/v1/models", "/v1/search", "/v1/knowledge-bases", "/v1/status", "/v1/backups"} else "other"
 
 
 def build_app(start: Callable[[Gateway], AbstractAsyncContextManager[None]]) -> Gateway:
@@ -96,6 +97,7 @@ def build_app(start: Callable[[Gateway], AbstractAsyncContextManager[None]]) -> 
     cold = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     cold.include_router(router)
     cold.include_router(privacy)
+    cold.include_router(backups)
     cold.include_router(page)
     _add_probes(cold)
     cold.add_exception_handler(GatewayError, _show)

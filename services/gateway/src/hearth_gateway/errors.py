@@ -80,6 +80,12 @@ class WithheldError(GatewayError):
     status, kind, code = 403, "permission_error", "withheld"
 
 
+class ConflictError(GatewayError):
+    """It cannot be done now; the message says why."""
+
+    status, kind, code = 409, "invalid_request_error", "conflict"
+
+
 class NotFoundError(GatewayError):
     """No such path or document."""
 

@@ -14,6 +14,7 @@ from hearth_common.errors import TokenFileError
 from hearth_common.tokens import ProjectedToken
 from hearth_gateway.errors import (
     BadRequestError,
+    ConflictError,
     GatewayError,
     KnowledgeUnavailableError,
     NotFoundError,
@@ -23,6 +24,8 @@ from hearth_gateway.errors import (
 AWAY = "The knowledge service does not answer at the moment."
 UNREADABLE = "The knowledge service gave an answer that cannot be read."
 MAX_ERROR_BYTES = 16 << 10
+BACKUP = aiohttp.ClientTimeout(total=3600)
+"""A backup is copied and sealed as a whole."""
 
 
 class Knowledge(Protocol):
@@ -97,9 +100,28 @@ class KnowledgeClient:
         async with self._call("POST", path, body=body, missing=missing) as answer:
             return await answer.read()
 
+    async def list_backups(self) -> bytes:
+        """GET the finished backups as JSON."""
+        async with self._call(
+            "GET", "/v1/backups", body=None, missing=NotFoundError("There are no backups.")
+        ) as answer:
+            return await answer.read()
+
+    async def make_backup(self) -> bytes:
+        """POST for a backup; answers when it is on disk. ConflictError."""
+        missing = NotFoundError("There are no backups.")
+        async with self._call("POST", "/v1/backups", body=b"{}", missing=missing, timeout=BACKUP) as answer:
+            return await answer.read()
+
     @asynccontextmanager
     async def _call(
-        self, verb: str, path: str, *, body: bytes | None, missing: GatewayError
+        self,
+        verb: str,
+        path: str,
+        *,
+        body: bytes | None,
+        missing: GatewayError,
+        timeout: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         try:
             headers = {} if self._token is None else self._token.header()
@@ -110,7 +132,7 @@ class KnowledgeClient:
                 self._url + path,
                 data=body,
                 headers=headers,
-                timeout=self._reading if body is None else self._timeout,
+                timeout=timeout or (self._reading if body is None else self._timeout),
                 allow_redirects=False,
             ) as answer:
                 if answer.status >= 300:
@@ -132,6 +154,8 @@ async def _shown(answer: aiohttp.ClientResponse, *, missing: GatewayError) -> Ga
     words = _message(body)
     if answer.status == 403 and b'"withheld"' in body:
         return WithheldError(words)
+    if answer.status == 409:
+        return ConflictError(words or "The knowledge service cannot do this now.")
     if answer.status in (400, 413, 422):
         return BadRequestError(words or "The knowledge service refused the request.")
     retry = answer.headers.get("Retry-After", "")
