@@ -68,6 +68,7 @@ SHAPES: dict[str, tuple[dict[str, Any], int]] = {
     "two users": ({"a.json": {"value": [ONE, TWO]}, "b.json": {"value": [TWO, ONE]}}, 2),
     "trailing commas": ({"a.json": json.dumps([ONE, TWO]).encode()[:-1] + b",]"}, 0),
     "late list": ({"a.json": {"id": CHAT, "pad": "x" * 30_000, "messages": [ONE, TWO]}}, 0),
+    "very late page": ({"a.json": {"pad": ["x" * 1_200_000, "y" * 1_100_000], "value": [ONE, TWO]}}, 0),
     "very late list": ({"a.json": {"id": CHAT, "pad": "x" * 1_200_000, "messages": [ONE, TWO]}}, 0),
 }
 
@@ -186,6 +187,16 @@ def test_every_edge_is_accounted_for(tmp_path: Path, name: str) -> None:
         name, set()
     )
     assert ("Jo" in [one.name for one in documents[0].participants]) == (name == "mention")
+
+
+def test_members_give_names_and_addresses(tmp_path: Path) -> None:
+    member = {"@odata.type": "#microsoft.graph.aadUserConversationMember", "id": "x", "userId": ANNA["user"]["id"]}
+    chat = {"id": CHAT, "chatType": "group", "topic": "Ops", "members": [member | {"email": "Anna@example.org"}]}
+    listing, documents, _ = read(tmp_path, {"a.json": ONE, "chat.json": chat})
+    assert listing.refusals == ()
+    assert documents[0].title == "Ops, 2026-03-02"
+    assert [(one.name, one.address) for one in documents[0].authors] == [("Anna", "anna@example.org")]
+    assert [one.role for one in documents[0].participants] == ["from", "member"]
 
 
 BAD = {
