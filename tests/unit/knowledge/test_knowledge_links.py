@@ -36,8 +36,8 @@ JOIN = "https://teams.microsoft.com/l/meetup-join/19%3ameeting_ABC%40thread.v2/0
         ("url:HTTP://Example.ORG:80/a/?utm_source=x&b=2&a=1", "url:https://example.org/a?a=1&b=2"),
         ("url:https://example.org/a%20b/#part", "url:https://example.org/a b"),
         (f"url:{JOIN}?context=%7b%22Tid%22%3a%221%22%7d", "url:" + JOIN.replace("%3a", ":").replace("%40", "@")),
-        ("url:https://teams.microsoft.com/dl/launcher/launcher.html?url=%2F_%23%2Fl%2Fmeetup-join%2F19%3Ameeting_ABC"
-         "%40thread.v2%2F0%3Fcontext%3D1&type=meetup-join", f"url:{JOIN}"),
+        (("url:https://teams.microsoft.com/dl/launcher/launcher.html?url=%2F_%23%2Fl%2Fmeetup-join%2F19%3Ameeting_ABC"
+         "%40thread.v2%2F0%3Fcontext%3D1&type=meetup-join"), f"url:{JOIN}"),
         ("url:https://eur01.safelinks.protection.outlook.com/?url=https%3A%2F%2Fexample.org%2Fa&data=05", "url:https://example.org/a"),
         ("url:https://us02web.zoom.us/j/123?pwd=x", "url:https://us02web.zoom.us/j/123"),
         ("url:https://x.sharepoint.com/s/a.docx?web=1&e=Ab", "url:https://x.sharepoint.com/s/a.docx"),

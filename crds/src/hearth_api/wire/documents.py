@@ -124,7 +124,7 @@ class Finding(StrictModel):
     """Personal or secret data found in a text. Offsets are code points within that text."""
 
     where: Literal["title", "heading", "attachment", "part"] | None = None
-    """Which text: the title, the heading of a segment's anchor, the name of an attachment or part; None: a segment's."""
+    """Which text: the title, a segment's heading, the name of an attachment or part; None: the segment's own."""
     segment: int = Field(ge=0)
     """Number of the segment, attachment or part; 0 for the title."""
     type: str

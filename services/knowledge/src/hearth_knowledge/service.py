@@ -127,7 +127,7 @@ class Service:
             blobs=self.blobs,
             stores=self.stores,
             waiting=waiting,
-            suspect=lambda kb: self.worker.suspect(kb),
+            suspect=lambda kb: self.worker.suspect(kb),  # noqa: PLW0108 (the worker is made after it)
             quarantine=self.quarantine,
         )
         self.worker = Worker(

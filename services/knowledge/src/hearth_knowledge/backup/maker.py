@@ -75,7 +75,7 @@ class BackupMaker:
             self._forget_old(self._folder)
         except Exception as error:
             self._metrics.backup_failures.inc()
-            log.error("backup failed", error=type(error).__name__, detail=str(error))
+            log.error("backup failed", error=type(error).__name__, detail=str(error))  # noqa: TRY400 (no trace: paths)
             if isinstance(error, OSError):
                 raise BackupError(f"the backup could not be written ({error.strerror})") from error
             raise

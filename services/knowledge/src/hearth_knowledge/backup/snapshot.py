@@ -79,7 +79,8 @@ def _describe(folder: Path, files: list[str]) -> Snapshot:
     connection = sqlite3.connect(folder / FILE_NAME)
     try:
         count = {
-            name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("kbs", "documents")
+            "kbs": connection.execute("SELECT count(*) FROM kbs").fetchone()[0],
+            "documents": connection.execute("SELECT count(*) FROM documents").fetchone()[0],
         }
         wanted = expected_bodies(connection)
         versions = sorted(row[0] for row in connection.execute("SELECT DISTINCT kek_version FROM kbs"))

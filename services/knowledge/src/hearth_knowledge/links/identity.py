@@ -1,4 +1,4 @@
-"""One spelling for each name that documents call each other by. Pure; dirty input gives a stable name, never an error."""
+"""One spelling for each name that documents call each other by. Pure; dirty input gives a stable name, no error."""
 
 import base64
 import binascii
