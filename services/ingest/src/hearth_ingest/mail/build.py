@@ -81,6 +81,7 @@ def build_mail(message: Message, data: bytes, *, frame: Frame, context: ParseCon
         participants=_participants(message, context),
         thread=frame.thread,
         permalink=permalink,
+        identities=tuple(f"mid:<{mid}>" for mid in mids[:1]),
         trust=context.trust,
         segments=tuple(_segments(content, author=authors[0].id if authors else None, time=date.value)),
         attachments=tuple(attachment_ref(docs[-1], name=a.name) for a, docs in carried),
