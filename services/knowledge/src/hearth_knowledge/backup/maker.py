@@ -66,7 +66,9 @@ class BackupMaker:
     def make(self) -> Manifest:
         """Make one and remove those that are too many. BackupError."""
         if self._folder is None:
-            raise BackupError("no place for backups is configured: set the chart value knowledge.backup.enabled (HEARTH_BACKUP_DIR)")
+            raise BackupError(
+                "no place for backups is configured: set the chart value knowledge.backup.enabled (HEARTH_BACKUP_DIR)"
+            )
         if not self._busy.acquire(blocking=False):
             raise BackupError("another backup is being made")
         started = time.monotonic()

@@ -15,6 +15,9 @@ MAX_NEAR = 40
 MAX_OCCURRENCES = 12
 THRESHOLD = 0.6
 MANY = 2
+HALF = 0.5
+PRESENT = 0.8
+"""Of the words of the invited people's names, which notes without a word of the subject must hold."""
 AROUND = (Kind.TEAMS.value, Kind.DOCUMENT.value)
 
 
@@ -68,12 +71,15 @@ def compare(meeting: Traits, other: Traits) -> tuple[float, str]:
     told = len(meeting.names & other.words)
     named = min(1.0, told / MANY / 2) if told >= MANY else 0.0
     subject = len(meeting.subject & other.words) / len(meeting.subject) if meeting.subject else 0.0
+    # Minutes begin with who was there: most of the invited, named on the day, speak for half of a subject, or for all.
+    present = told / len(meeting.names) if told >= 2 * MANY else 0.0
+    about = subject >= (HALF if present >= HALF else THRESHOLD)
     parts = []
-    if subject >= THRESHOLD:
+    if about:
         parts.append("subject")
-    if people >= THRESHOLD or (named and parts):
+    if people >= THRESHOLD or present >= PRESENT or (named and parts):
         parts.append("people")
-    score = max(subject if subject >= THRESHOLD else 0.0, people)
+    score = max(subject if about else 0.0, people, present if present >= PRESENT or about else 0.0)
     return min(1.0, score + 0.1 * named), " and ".join([", ".join(parts), "time"]) if parts else ""
 
 
