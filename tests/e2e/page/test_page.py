@@ -36,13 +36,13 @@ def hearth(browser: Browser, cluster: Cluster) -> Iterator[Hearth]:
         assert found.seen.outside(cluster.url) == []
 
 
-def _questions() -> dict[str, str]:
-    """Return one question of the sample for each kind of source, by the kind's word in the page."""
-    found: dict[str, str] = {}
+def _questions() -> dict[str, list[str]]:
+    """Return the sample's questions for each kind of source, by the kind's word in the page."""
+    found: dict[str, list[str]] = {}
     for item in json.loads(SAMPLE.read_text()):
         kind = {"inbox": "Mail", "documents": "Document", "chats": "Chat", "calendar": "Meeting"}.get(item["source"])
         if kind is not None:
-            found.setdefault(kind, item["question"])
+            found.setdefault(kind, []).append(item["question"])
     return found
 
 
@@ -50,8 +50,15 @@ QUESTIONS = _questions()
 
 
 @pytest.mark.parametrize("kind", ["Mail", "Document", "Chat", "Meeting"])
-def test_a_question_to_every_kind_of_source_has_a_citation_that_opens(hearth: Hearth, kind: str) -> None:
-    answer = hearth.ask(QUESTIONS[kind], base="work")
+def test_a_question_to_every_kind_of_source_has_a_citation_that_opens(
+    hearth: Hearth, cluster: Cluster, kind: str
+) -> None:
+    # Whether a question finds its source is measured elsewhere (recall); here one that does is followed to the end.
+    wanted = {"Mail": "email", "Document": "document", "Chat": "teams", "Meeting": "calendar"}[kind]
+    question = next(
+        text for text in QUESTIONS[kind] if wanted in [hit["kind"] for hit in cluster.search("work", text, top_k=2)]
+    )
+    answer = hearth.ask(question, base="work")
     expect(answer.locator(".error")).to_have_count(0)
     expect(answer.locator(".by")).to_contain_text("Answered by chat")
     entries = answer.locator(".sources button.source")
@@ -72,7 +79,7 @@ def test_search_by_kind_opens_the_passage(hearth: Hearth, kind: str) -> None:
     hearth.view("Search")
     hearth.page.get_by_text("Filters", exact=True).click()
     hearth.page.get_by_role("checkbox", name=kind, exact=True).check()
-    hearth.search(QUESTIONS[kind]).first.click()
+    hearth.search(QUESTIONS[kind][0]).first.click()
     panel = hearth.wait_opened()
     expect(panel.locator(".kind")).to_have_text(kind)
     assert hearth.mark_is_in_view()

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import stat
 import struct
 import tarfile
@@ -293,3 +294,17 @@ def test_any_damage_gives_documents_or_an_error(data: st.DataObject, form: tuple
     assert not code.startswith("parser-died")
     assert all(part.reason for one in parsed for part in one.document.parts)
     assert len(set(keys(parsed))) == len(parsed)
+
+
+def test_an_archive_that_was_only_touched_has_the_same_content(tmp_path: Path) -> None:
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("inside.txt", "words")
+    seen = []
+    for moment in (1_000_000_000, 1_700_000_000):
+        os.utime(file, (moment, moment))
+        source = DocumentSource((tmp_path,), context=build_context("s", kind="documents"))
+        (item,) = source.observe().items
+        seen.append({one.document.id: one.document.content_hash for one in source.parse(item)})
+    assert len(seen[0]) == 2
+    assert seen[0] == seen[1]

@@ -140,7 +140,8 @@ def build_attachment(
             bytes=len(attachment.data),
         ),
         pipeline=context.pipeline,
-        created=parse_time(body.created) or carrier.time,
+        # A member of an archive has no date but its file's, which a copy changes: that is none of its content.
+        created=parse_time(body.created) or (carrier.time if attachment.uri is None else None),
         modified=carrier.time,
         authors=carrier.authors,
         permalink=attachment.uri or carrier.permalink,
