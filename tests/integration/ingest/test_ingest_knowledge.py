@@ -78,7 +78,8 @@ class Ingestion:
             path = f"/v1/kbs/{self.kb}/documents/{identity}"
             _, body = await self.pod.call("GET", path, account="hearth-gateway")
             status, original = await self.pod.call("GET", f"{path}/original", account="hearth-gateway")
-            assert status == 200, key
+            # The original of what holds a withheld passage is withheld as well.
+            assert status == 200 or (status == 403 and b"[withheld" in body), key
             text = re.sub(r"(?:email|document)-[a-z2-7]{32}", lambda m: ids.get(m[0], m[0]), body.decode())
             text = re.sub(r"(person|thread)-[a-z2-7]{32}", r"\1", text)
             document = json.loads(text)
@@ -88,7 +89,8 @@ class Ingestion:
 
 
 async def begin(pod: KnowledgePod, folder: Path, kb: str, *, kind: str, path: Path) -> Ingestion:
-    await pod.configure(kb, EMBEDDING)
+    # With credentials masked the originals of mails that carry some would be withheld; here they are compared.
+    await pod.configure(kb, EMBEDDING, privacy={"secrets": "Keep"})
     return Ingestion(pod, folder, kb, "inbox" if kind == "email" else "documents", kind, path)
 
 
