@@ -65,7 +65,7 @@ def test_every_object_passes_strict_validation(installation: Installation) -> No
 
 def test_every_pod_template_passes_pod_security_restricted(installation: Installation) -> None:
     deployments = installation.items("deployments")
-    assert set(deployments) == {"hearth-operator", "hearth-gateway", "hearth-knowledge"}
+    assert set(deployments) == {"hearth-egress", "hearth-gateway", "hearth-knowledge", "hearth-operator"}
     for name, deployment in deployments.items():
         pod = {
             "apiVersion": "v1",
