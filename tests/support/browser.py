@@ -26,7 +26,6 @@ PHONE: ViewportSize = {"width": 360, "height": 740}
 DESK: ViewportSize = {"width": 1280, "height": 800}
 MAX_PICTURE_BYTES = 220_000
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = ROOT / "services" / "gateway" / "screenshots"
 
 
 def find_chromium() -> str:
@@ -141,9 +140,8 @@ class Hearth:
             )
         )
 
-    def picture(self, name: str, *, folder: Path | None = None) -> Path:
+    def picture(self, name: str, *, folder: Path) -> Path:
         """Write a small PNG of what is seen."""
-        folder = folder or PICTURES
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.png"
         self.page.screenshot(path=path, animations="disabled", caret="hide")

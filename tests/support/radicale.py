@@ -21,6 +21,12 @@ class Radicale:
     username: str
     password: str
     collections: Path
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """End the server."""
+        self.process.terminate()
+        self.process.wait(timeout=10)
 
     def put(self, calendar: str, name: str, ics: str) -> None:
         """Write an event as a calendar program that syncs with the server would leave it."""
@@ -30,9 +36,8 @@ class Radicale:
         (folder / f"{name}.ics").write_text(ics)
 
 
-@contextlib.contextmanager
-def running_radicale(folder: Path, *, authority: Authority, address: str) -> Iterator[Radicale]:
-    """Run a server inside the block."""
+def start_radicale(folder: Path, *, authority: Authority, address: str = "127.0.0.1") -> Radicale:
+    """Start a server and wait until it answers."""
     folder.mkdir(parents=True, exist_ok=True)
     certificate, key = authority.issue("radicale", hosts=(address,))
     (folder / "users").write_text("anna:secret\n")
@@ -48,27 +53,33 @@ def running_radicale(folder: Path, *, authority: Authority, address: str) -> Ite
         "auth-delay": "0",
         "storage-filesystem-folder": str(folder / "collections"),
     }
-    command = [
-        sys.executable,
-        "-m",
-        "radicale",
-        "--config",
-        "",
-        *(f"--{name}={value}" for name, value in options.items()),
-    ]
+    arguments = [f"--{name}={value}" for name, value in options.items()]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
-                break
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, "Radicale did not start"
-            time.sleep(0.1)
-        yield Radicale(
-            url=f"https://{address}:{port}/", username="anna", password="secret", collections=folder / "collections"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "radicale", "--config", "", *arguments], stdout=log, stderr=log
         )
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1):
+            break
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise AssertionError(f"Radicale did not start: {(folder / 'log').read_text()[-2000:]}")
+        time.sleep(0.1)
+    return Radicale(
+        url=f"https://{address}:{port}/",
+        username="anna",
+        password="secret",
+        collections=folder / "collections",
+        process=process,
+    )
+
+
+@contextlib.contextmanager
+def running_radicale(folder: Path, *, authority: Authority, address: str) -> Iterator[Radicale]:
+    """Run a server inside the block."""
+    server = start_radicale(folder, authority=authority, address=address)
+    try:
+        yield server
     finally:
-        process.terminate()
-        process.wait(timeout=10)
+        server.stop()

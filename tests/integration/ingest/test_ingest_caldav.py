@@ -1,23 +1,14 @@
 """A real Radicale behind TLS with an authority of its own, and servers that mean harm."""
 
-import ipaddress
 import json
-import socket
 import ssl
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from hearth_api.wire.documents import ManifestLine
 from hearth_api.wire.ingest import CalendarSettings, RunLimits
@@ -28,70 +19,24 @@ from hearth_ingest.context import build_context
 from hearth_ingest.errors import SourceError
 from hearth_ingest.item import Listing
 from hearth_ingest.live.account import Credentials
+from support.dovecot import Authority
+from support.radicale import start_radicale
 
 FRAME = make_frame(CalendarSettings(), today=date(2026, 11, 1), whole_months=True)
-
-
-def make_certificate(folder: Path) -> tuple[Path, str]:
-    """Write a key and a certificate of 127.0.0.1 that signs itself; return the file and its PEM text."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "house")])
-    start = datetime.now(UTC) - timedelta(1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(30))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    (folder / "tls.crt").write_text(pem)
-    kind, form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    (folder / "tls.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, kind, form))
-    return folder / "tls.crt", pem
 
 
 class House:
     """A running Radicale with one user, and what a calendar program would do with it."""
 
     def __init__(self, folder: Path) -> None:
-        _, self.ca = make_certificate(folder)
-        (folder / "users").write_text("anna:secret\n")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        options = {
-            "server-hosts": f"127.0.0.1:{self.port}",
-            "server-ssl": "true",
-            "server-certificate": str(folder / "tls.crt"),
-            "server-key": str(folder / "tls.key"),
-            "auth-type": "htpasswd",
-            "auth-htpasswd-filename": str(folder / "users"),
-            "auth-htpasswd-encryption": "plain",
-            "auth-delay": "0",
-            "storage-filesystem-folder": str(folder / "collections"),
-        }
-        command = [sys.executable, "-m", "radicale", "--config", "", *(f"--{k}={v}" for k, v in options.items())]
-        self.log = (folder / "log").open("w")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + 30
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    break
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise AssertionError(f"Radicale did not start: {(folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.1)
+        authority = Authority.make(folder / "authority")
+        self.ca = authority.ca
+        self.server = start_radicale(folder, authority=authority)
 
     def client(self, path: str = "/", *, password: str = "secret", ca: str | None = None) -> DavClient:
         """Return a client of the account."""
         credentials = Credentials(username="anna", password=password, ca=ca or self.ca)
-        url = f"https://127.0.0.1:{self.port}{path}"
+        url = f"{self.server.url.rstrip('/')}{path}"
         return DavClient(url, credentials=credentials, proxy=None, limits=RunLimits(), timeout=5)
 
     def source(self, path: str = "/", globs: Globs = ()) -> CalDavSource:
@@ -119,19 +64,13 @@ class House:
         """Remove an event."""
         self.client().ask("DELETE", f"/anna/{calendar}/o-{name}.ics")
 
-    def stop(self) -> None:
-        """End the server."""
-        self.process.terminate()
-        self.process.wait(10)
-        self.log.close()
-
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     server = House(tmp_path)
     server.make_calendar("work")
     yield server
-    server.stop()
+    server.server.stop()
 
 
 def manifest(listing: Listing) -> list[ManifestLine]:
@@ -195,9 +134,8 @@ def test_wrong_password_and_wrong_authority_name_the_remedy(house: House, tmp_pa
     with pytest.raises(SourceError, match="check the Secret"):
         house.client(password="wrong").ask("PROPFIND", "/anna/", depth="0")
     other = tmp_path / "other"
-    other.mkdir()
     with pytest.raises(SourceError, match=r"ca\.crt"):
-        house.client(ca=make_certificate(other)[1]).ask("PROPFIND", "/", depth="0")
+        house.client(ca=Authority.make(other).ca).ask("PROPFIND", "/", depth="0")
 
 
 def test_a_server_that_goes_in_the_middle_ends_the_run(house: House) -> None:
@@ -205,8 +143,7 @@ def test_a_server_that_goes_in_the_middle_ends_the_run(house: House) -> None:
     source = house.source()
     source.remember(manifest(source.observe()))
     listing = source.observe()
-    house.process.terminate()
-    house.process.wait(10)
+    house.server.stop()
     source = house.source()
     with pytest.raises(SourceError):
         source.observe()
@@ -223,8 +160,7 @@ def test_a_server_that_goes_between_listing_and_reading_ends_the_run(house: Hous
     source.remember([line.model_copy(update={"fingerprint": f"{line.fingerprint};older"}) for line in known])
     listing = source.observe()
     assert len(listing.items) == 2
-    house.process.terminate()
-    house.process.wait(10)
+    house.server.stop()
     with pytest.raises(SourceError):
         source.parse(listing.items[0])
 
@@ -272,14 +208,15 @@ def hostile(tmp_path: Path) -> Iterator[tuple[DavClient, list[tuple[int, dict[st
         def log_message(self, *_: object) -> None:
             return
 
-    file, pem = make_certificate(tmp_path)
+    authority = Authority.make(tmp_path / "authority")
+    certificate, key = authority.issue("hostile")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(file, tmp_path / "tls.key")
+    tls.load_cert_chain(certificate, key)
     server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    credentials = Credentials(username="anna", password="secret", ca=pem)
+    credentials = Credentials(username="anna", password="secret", ca=authority.ca)
     url = f"https://127.0.0.1:{server.server_address[1]}/dav/"
     yield DavClient(url, credentials=credentials, proxy=None, limits=RunLimits(), timeout=5), answers, seen
     server.shutdown()

@@ -56,11 +56,17 @@ def matches(name: str, *, include: tuple[str, ...], exclude: tuple[str, ...]) ->
     return (not include or any(hit(p) for p in include)) and not any(hit(p) for p in exclude)
 
 
-def walk(root: Path) -> Iterator[Found | Refusal]:
-    """Yield what is below a folder, sorted by name, or the file that the root is.
+def walk(root: Path, *, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Iterator[Found | Refusal]:
+    """Yield what is wanted below a folder, sorted by name, or the file that the root is.
 
     Links and special files come as refusals, hidden files not at all. Raises SourceError when it cannot be listed.
     """
+    for found in _everything(root):
+        if isinstance(found, Refusal) or matches(found.name, include=include, exclude=exclude):
+            yield found
+
+
+def _everything(root: Path) -> Iterator[Found | Refusal]:
     if root.is_file():
         info = root.stat()
         yield Found(root, root.name, info.st_size, info.st_mtime_ns, single=True)

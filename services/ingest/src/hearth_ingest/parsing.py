@@ -26,7 +26,9 @@ def build_source(
     frame: Frame | None = None,
 ) -> Source:
     """Return the source for a type. The caller has refused types without a parser; calendars come with a frame."""
-    if kind == "calendar" and frame is not None:
+    if kind == "calendar":
+        if frame is None:
+            raise ValueError("a calendar needs a frame: its window and zone")
         return CalendarSource(roots, context=context, frame=frame, include=include, exclude=exclude)
     if kind == "teams":
         return TeamsSource(roots, context=context, include=include, exclude=exclude)

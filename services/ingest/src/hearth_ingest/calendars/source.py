@@ -12,7 +12,7 @@ from hearth_ingest.calendars.pieces import EVENTS, Piece, read_pieces
 from hearth_ingest.calendars.window import Window
 from hearth_ingest.context import ParseContext
 from hearth_ingest.errors import ItemError, RefusedError, SourceError
-from hearth_ingest.files import Found, check_root, matches, printable, walk
+from hearth_ingest.files import Found, check_root, printable, walk
 from hearth_ingest.item import Item, Listing, Parsed, Refusal
 
 _ENDINGS = (".ics", ".ical", ".icalendar", ".ifb", ".vcs")
@@ -67,12 +67,10 @@ class CalendarSource:
         complete = True
         for root in self._roots:
             check_root(root)
-            for found in walk(root):
+            for found in walk(root, include=self._include, exclude=self._exclude):
                 if isinstance(found, Refusal):
                     refusals.append(found)
                     complete = complete and found.quarantined
-                    continue
-                if not matches(found.name, include=self._include, exclude=self._exclude):
                     continue
                 uri = f"file:{printable(found.name)}"
                 if not found.single and not found.name.lower().endswith(_ENDINGS):

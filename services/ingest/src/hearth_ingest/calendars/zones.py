@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from datetime import tzinfo
 from functools import lru_cache
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
@@ -58,11 +58,6 @@ def _fixed(match: re.Match[str]) -> str | None:
         return None
     # In names of this area the sign is that of the sea clock: west is positive.
     return f"Etc/GMT{'-' if match[1] == '+' else '+'}{hours}" if hours else "Etc/UTC"
-
-
-def zone_of(name: str) -> ZoneInfo:
-    """Return the zone of an IANA name that `find_zone` gave or the run's settings hold. Raises KeyError."""
-    return ZoneInfo(name)
 
 
 def own_zones(zones: Iterable[tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

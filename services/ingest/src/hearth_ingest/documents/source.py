@@ -9,7 +9,7 @@ from hearth_ingest.documents.archive import OPENED_TYPES
 from hearth_ingest.documents.body import PARSED_TYPES, media_type_of
 from hearth_ingest.documents.build import build_document
 from hearth_ingest.errors import ItemError, RefusedError
-from hearth_ingest.files import Found, check_root, matches, printable, walk
+from hearth_ingest.files import Found, check_root, printable, walk
 from hearth_ingest.item import Item, Listing, Parsed, Refusal
 
 _MAIL_PART = re.compile(r"#\d+(?:\.\d+)*$")
@@ -40,16 +40,16 @@ class DocumentSource:
         self._found.clear()
         for root in self._roots:
             check_root(root)
-            for found in walk(root):
+            for found in walk(root, include=self._include, exclude=self._exclude):
                 if isinstance(found, Refusal):
                     refusals.append(found)
-                elif matches(found.name, include=self._include, exclude=self._exclude):
-                    item = _item(found)
-                    if media_type_of(found.name) not in PARSED_TYPES:
-                        skipped.append(Refusal(uri=item.uri, code="no-parser", detail=media_type_of(found.name)))
-                    elif item.key not in self._found:
-                        self._found[item.key] = found
-                        items.append(item)
+                    continue
+                item = _item(found)
+                if media_type_of(found.name) not in PARSED_TYPES:
+                    skipped.append(Refusal(uri=item.uri, code="no-parser", detail=media_type_of(found.name)))
+                elif item.key not in self._found:
+                    self._found[item.key] = found
+                    items.append(item)
         complete = all(refusal.quarantined for refusal in refusals)
         return Listing(items=tuple(items), refusals=tuple(refusals), skipped=tuple(skipped), complete=complete)
 

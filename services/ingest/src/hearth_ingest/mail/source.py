@@ -8,7 +8,7 @@ from typing import Literal
 from hearth_ingest.context import ParseContext
 from hearth_ingest.documents.parsers import time_limit
 from hearth_ingest.errors import ItemError, RefusedError, SourceError
-from hearth_ingest.files import Found, check_root, matches, printable, walk
+from hearth_ingest.files import Found, check_root, printable, walk
 from hearth_ingest.item import Item, Listing, Parsed, Refusal
 from hearth_ingest.mail.build import Frame, build_mail, thread_ref
 from hearth_ingest.mail.index import (
@@ -69,14 +69,14 @@ class MailSource:
         for root in self._roots:
             check_root(root)
             self._check_form(root)
-            for found in walk(root):
+            for found in walk(root, include=self._include, exclude=self._exclude):
                 if isinstance(found, Refusal):
                     refusals.append(found)
-                elif matches(found.name, include=self._include, exclude=self._exclude):
-                    try:
-                        entries.extend(self._index(found))
-                    except (OSError, ItemError) as error:
-                        refusals.append(_refuse(found, error))
+                    continue
+                try:
+                    entries.extend(self._index(found))
+                except (OSError, ItemError) as error:
+                    refusals.append(_refuse(found, error))
         arranged, copies = arrange(entries, digest_of=file_digest)
         self._entries = {entry.key: entry for entry in arranged}
         complete = all(refusal.quarantined for refusal in refusals)

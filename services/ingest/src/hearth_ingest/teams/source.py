@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hearth_ingest.context import ParseContext
 from hearth_ingest.errors import ItemError
-from hearth_ingest.files import Found, check_root, matches, printable, walk
+from hearth_ingest.files import Found, check_root, printable, walk
 from hearth_ingest.item import Item, Listing, Parsed, Refusal
 from hearth_ingest.teams.build import Builder, Window
 from hearth_ingest.teams.files import is_export, read_file
@@ -45,11 +45,9 @@ class TeamsSource:
         skipped: list[Refusal] = []
         for root in self._roots:
             check_root(root)
-            for found in walk(root):
+            for found in walk(root, include=self._include, exclude=self._exclude):
                 if isinstance(found, Refusal):
                     refusals.append(found)
-                elif not matches(found.name, include=self._include, exclude=self._exclude):
-                    continue
                 elif is_export(found.name) or found.single:
                     refusals.extend(self._read(found))
                 else:
