@@ -116,12 +116,14 @@ EMBEDDED: Json = _object(
         "store": {"mode": "Embedded"},
         "encryption": {"keySecretRef": {"name": "hearth-kek"}},
         "deletionPolicy": "Retain",
+        "privacy": {"policy": "Mask", "secrets": "Keep", "keep": ["email"], "atSource": True},
     },
     {
         "collection": "kb_work",
         "documents": 70,
         "chunks": 140,
         "pending": 0,
+        "quarantined": 2,
         "embedding": {"model": "embed", "digest": "sha256:0", "dimensions": 384},
         "sources": [{"source": "inbox", "documents": 60, "lastWrite": "2026-11-22T21:00:00Z"}],
     },
@@ -140,6 +142,7 @@ _RUN = {
     "job": "hearth-ingest-inbox-1", "started": "2026-11-22T21:00:00Z", "finished": "2026-11-22T21:00:03Z",
     "outcome": "Succeeded", "bytes": 10, "firstError": "none",
     "counts": {"added": 60, "updated": 0, "deleted": 0, "unchanged": 0, "quarantined": 0, "failed": 0},
+    "privacy": {"email": 3}, "withheld": {"HiddenText": 1},
 }  # fmt: skip
 MAIL: Json = _object(
     "IngestionSource",
@@ -154,7 +157,10 @@ MAIL: Json = _object(
         "trust": "Known",
         "include": ["*.mbox"],
         "exclude": ["old/**"],
-        "limits": {"itemBytes": "20M", "attachmentDepth": 3, "pages": 500, "secondsPerItem": 30},
+        "limits": {
+            "itemBytes": "20M", "attachmentDepth": 3, "pages": 500, "secondsPerItem": 30,
+            "entries": 100, "expandedBytes": "64M", "ratio": 50,
+        },
         "deadlineSeconds": 1800,
     },
     {"lastRun": _RUN, "lastRunNow": "1", "activeJob": "hearth-ingest-inbox-2", "nextRun": "2026-11-22T22:00:00Z"},
@@ -169,7 +175,53 @@ DOCUMENTS: Json = _object(
     },
     {},
 )
-OBJECTS: tuple[Json, ...] = (MANAGED, EXTERNAL, CHAT, EMBED, EMBEDDED, EXTERNAL_STORE, MAIL, DOCUMENTS)
+_ACCOUNT = {"secretRef": {"name": "account"}, "include": ["Work*"], "exclude": ["Trash"]}
+IMAP: Json = _object(
+    "IngestionSource",
+    "imap",
+    {
+        "knowledgeBaseRef": {"name": "work"},
+        "type": "Email",
+        "email": {"imap": {"host": "mail.example", "port": 143, "security": "StartTLS"} | _ACCOUNT},
+    },
+    {},
+)
+TEAMS: Json = _object(
+    "IngestionSource",
+    "teams",
+    {
+        "knowledgeBaseRef": {"name": "work"},
+        "type": "Teams",
+        "teams": {"volume": {"claimName": "hearth-data"}, "path": "sample/teams"},
+    },
+    {},
+)
+CALENDAR: Json = _object(
+    "IngestionSource",
+    "calendar",
+    {
+        "knowledgeBaseRef": {"name": "work"},
+        "type": "Calendar",
+        "calendar": {
+            "volume": {"claimName": "hearth-data"}, "path": "sample/calendar",
+            "window": {"pastDays": 30, "futureDays": 90},
+        },
+    },
+    {},
+)
+CALDAV: Json = _object(
+    "IngestionSource",
+    "caldav",
+    {
+        "knowledgeBaseRef": {"name": "work"},
+        "type": "Calendar",
+        "calendar": {"caldav": {"url": "https://dav.example/calendars/anna"} | _ACCOUNT},
+    },
+    {},
+)
+OBJECTS: tuple[Json, ...] = (
+    MANAGED, EXTERNAL, CHAT, EMBED, EMBEDDED, EXTERNAL_STORE, MAIL, DOCUMENTS, IMAP, TEAMS, CALENDAR, CALDAV,
+)  # fmt: skip
 """Together they set every field of every kind; the tests fail on one that is missing."""
 
 _LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -216,6 +268,13 @@ PATTERNS: dict[str, tuple[TextMaker, tuple[str, ...], tuple[str, ...]]] = {
         _begin("0 0 1 1 ", "1"), ("@daily", "*/5 1-3 * * MON-FRI"), ("", "@sometimes", "* * * *", "TZ=UTC 0 0 * * *"),
     ),
     r"^[A-Za-z][A-Za-z0-9+_/-]*$": (_plain, ("UTC", "America/Port-au-Prince"), ("", "/etc", "+1", "a b")),
+    r"^[a-z][a-z-]*$": (_plain, ("email", "credit-card"), ("", "Email", "-a", "e mail", "iban2")),
+    r"^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$": (
+        _plain, ("mail.example", "10.0.0.1", "fd00::1", "a"), ("", "-a", "a.", "https://a", "a b", "me@a", "a/b"),
+    ),
+    r"^https://[^\s/]+(/\S*)?$": (
+        _begin("https://"), ("https://a:1", "https://a/b/c@d/"), ("", "http://a", "a", "https://", "https://a b"),
+    ),
     r"^[A-Z][A-Za-z0-9]*$": (_begin("A"), ("Ready",), ("", "ready", "Not Ready")),
 }  # fmt: skip
 
@@ -227,6 +286,9 @@ def _at(path: str, value: Any) -> tuple[tuple[str, ...], Any]:
     return tuple(path.replace("[]", ".[]").split(".")), value
 
 
+_BLOCKS = (("Email", "email", MAIL), ("Documents", "documents", DOCUMENTS), ("Teams", "teams", TEAMS),
+           ("Calendar", "calendar", CALENDAR))  # fmt: skip
+_ACCOUNTS = {"email": ("imap", IMAP), "calendar": ("caldav", CALDAV)}
 _EMBEDDED_VARIANT = "spec.variants[].engine"
 RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
     # (kind, field that a refusal names, CEL): (object to start from, accepted change, refused change).
@@ -312,28 +374,36 @@ RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
     ("IngestionSource", "spec.knowledgeBaseRef", "self.knowledgeBaseRef == oldSelf.knowledgeBaseRef"): (
         MAIL, (_at("spec.email.path", "other.mbox"),), (_at("spec.knowledgeBaseRef.name", "other"),),
     ),
-    ("IngestionSource", "spec.email", "self.type != 'Email' || has(self.email)"): (
-        MAIL, (), (_at("spec.email", ABSENT),),
-    ),
-    ("IngestionSource", "spec.email", "self.type == 'Email' || !has(self.email)"): (
-        DOCUMENTS, (), (_at("spec.email", {"path": "a"}),),
-    ),
-    ("IngestionSource", "spec.documents", "self.type != 'Documents' || has(self.documents)"): (
-        DOCUMENTS, (), (_at("spec.documents", ABSENT),),
-    ),
-    ("IngestionSource", "spec.documents", "self.type == 'Documents' || !has(self.documents)"): (
-        MAIL, (), (_at("spec.documents", {"path": "a"}),),
-    ),
     **{
-        ("IngestionSource", f"spec.{block}.path", "!self.path.startsWith('/')"): (
-            obj, (_at(f"spec.{block}.path", "."),), (_at(f"spec.{block}.path", "/etc"),),
+        ("IngestionSource", f"spec.{block}", f"self.type != '{type_}' || has(self.{block})"): (
+            obj, (), (_at(f"spec.{block}", ABSENT),),
         )
-        for block, obj in (("email", MAIL), ("documents", DOCUMENTS))
+        for type_, block, obj in _BLOCKS
     },
     **{
-        ("IngestionSource", f"spec.{block}.path", "!self.path.matches('(^|/)[.][.](/|$)')"): (
-            obj, (_at(f"spec.{block}.path", "a..b/..c/d.."),), (_at(f"spec.{block}.path", "a/../../etc"),),
+        ("IngestionSource", f"spec.{block}", f"self.type == '{type_}' || !has(self.{block})"): (
+            DOCUMENTS if obj is MAIL else MAIL, (), (_at(f"spec.{block}", {"path": "a"}),),
         )
-        for block, obj in (("email", MAIL), ("documents", DOCUMENTS))
+        for type_, block, obj in _BLOCKS
     },
+    **{
+        ("IngestionSource", f"spec.{block}.path", f"{given}!self.path.{rule}"): (
+            obj, (_at(f"spec.{block}.path", good),), (_at(f"spec.{block}.path", bad),),
+        )
+        for _, block, obj in _BLOCKS
+        for given in ("!has(self.path) || " if block in _ACCOUNTS else "",)
+        for rule, good, bad in (
+            ("startsWith('/')", ".", "/etc"), ("matches('(^|/)[.][.](/|$)')", "a..b/..c/d..", "a/../../etc"),
+        )
+    },
+    **{
+        ("IngestionSource", f"spec.{block}.path", f"has(self.path) != has(self.{account})"): (
+            obj, (), (_at(f"spec.{block}.path", "a"),),
+        )
+        for block, (account, obj) in _ACCOUNTS.items()
+    },
+    ("IngestionSource", "spec.calendar.caldav.url", "!self.url.matches('^https://[^/]*@')"): (
+        CALDAV, (_at("spec.calendar.caldav.url", "https://dav.example/anna@house.example/"),),
+        (_at("spec.calendar.caldav.url", "https://anna:secret@dav.example/"),),
+    ),
 }  # fmt: skip

@@ -105,7 +105,7 @@ def make_items(schema: Json, first: Any, count: int, patterns: dict[str, TextMak
     if schema["items"].get("type") == "object":
         keys = schema.get("x-kubernetes-list-map-keys", [])
         return [first | dict.fromkeys(keys, f"n{number}") for number in range(count)]
-    return [f"{first}{number}" for number in range(count)]
+    return [f"{first}{chr(97 + number // 26)}{chr(97 + number % 26)}" for number in range(count)]
 
 
 WRONG_TYPE = {"object": "text", "array": "text", "string": 7, "integer": "text", "boolean": "text", True: 1.5}
@@ -133,7 +133,7 @@ def make_refused(constraint: Constraint, obj: Json, patterns: dict[str, TextMake
         case "maxItems":
             wrong = make_items(schema, now[0], value + 1, patterns)
         case "maxProperties":
-            wrong = {f"k{number}": "v" for number in range(value + 1)}
+            wrong = {f"k{number}": next(iter(now.values())) for number in range(value + 1)}
         case "required":
             wrong = ABSENT
         case "unique":
@@ -160,7 +160,8 @@ def make_accepted(constraint: Constraint, obj: Json, patterns: dict[str, TextMak
         case "minItems" | "maxItems":
             return [put(obj, path, make_items(schema, get(obj, path)[0], value, patterns))]
         case "maxProperties":
-            return [put(obj, path, {f"k{number}": "v" for number in range(value)})]
+            member = next(iter(get(obj, path).values()))
+            return [put(obj, path, {f"k{number}": member for number in range(value)})]
         case _:
             return [obj]
 
