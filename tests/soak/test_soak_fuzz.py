@@ -60,6 +60,8 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     """One of the ways in which files break or are broken on purpose."""
     if data[:2] == b"PK" and rng.random() < 0.6:
         return _mutate_zip(data, rng)
+    if data[:1] in b"[{" and rng.random() < 0.6:
+        return _mutate_json(data, rng)
     out = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 5, 40))):
         place = rng.randrange(len(out) + 1)
@@ -103,6 +105,48 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         if not out:
             break
     return bytes(out[: 4 << 20])
+
+
+_HOSTILE: tuple[Any, ...] = (
+    None, True, 0, -1, 10**40, 1e308, "", " ", "\x00", "x" * 5000, "9999-12-31T23:59:60Z", "0001-01-01T00:00:00+14:00",
+    "<div " * 300, "<quote>" * 50, "&#x110000;", "\ud800", [], {}, [[[[]]]], [None], {"id": {}}, {"value": [{"id": []}]},
+    '{"a":', "8:orgid:", "19:@thread.v2", "https://teams.microsoft.com/l/meetup-join/" + "%" * 500,
+)  # fmt: skip
+
+
+def _mutate_json(data: bytes, rng: random.Random) -> bytes:
+    """Put hostile values into a JSON that stays one, so that the mutation reaches the reader behind its syntax."""
+    try:
+        root = json.loads(data)
+    except ValueError:
+        return data[: rng.randrange(len(data))]
+    places = [
+        (holder, key)
+        for holder in _holders(root)
+        for key in (holder if isinstance(holder, dict) else range(len(holder)))
+    ]
+    for holder, key in rng.choices(places, k=rng.choice((1, 3, 20, 200))) if places else ():
+        match rng.randrange(3):
+            case 0:
+                holder[key] = rng.choice(_HOSTILE)
+            case 1:
+                other, where = rng.choice(places)
+                holder[key] = json.loads(json.dumps(other[where])) if len(json.dumps(other[where])) < 20_000 else None
+            case _ if isinstance(holder, dict):
+                holder[rng.choice(("replies", "attachments", "mentions", "properties", "eventDetail", "body"))] = (
+                    rng.choice(_HOSTILE)
+                )
+    return json.dumps(root).encode()[: 4 << 20]
+
+
+def _holders(root: Any) -> list[Any]:
+    found, stack = [], [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (dict, list)):
+            found.append(node)
+            stack.extend(node.values() if isinstance(node, dict) else node)
+    return found
 
 
 def _mutate_zip(data: bytes, rng: random.Random) -> bytes:

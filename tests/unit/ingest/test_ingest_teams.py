@@ -1,10 +1,13 @@
 """Exports of Teams and Skype: each shape, each edge, and every message accounted for."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import random
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,14 @@ def texts(documents: list[NormalDocument]) -> list[str]:
     return [segment.text for document in documents for segment in document.segments]
 
 
+def zipped(members: dict[str, Any]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, value in members.items():
+            archive.writestr(name, json.dumps(value))
+    return out.getvalue()
+
+
 ONE, TWO = graph(1), graph(2)
 SHAPES: dict[str, tuple[dict[str, Any], int]] = {
     "single": ({"a.json": ONE, "b.json": TWO}, 0),
@@ -64,6 +75,9 @@ SHAPES: dict[str, tuple[dict[str, Any], int]] = {
     "utf-16": ({"a.json": json.dumps([ONE, TWO]).encode("utf-16")}, 0),
     "utf-16 without BOM": ({"a.json": json.dumps([ONE, TWO]).encode("utf-16-le")}, 0),
     "gzip": ({"a.json.gz": gzip.compress(json.dumps([ONE, TWO]).encode())}, 0),
+    "bzip2": ({"a.json.bz2": bz2.compress(json.dumps([ONE, TWO]).encode())}, 0),
+    "xz": ({"a.ndjson.xz": lzma.compress(b"\n".join(json.dumps(one).encode() for one in (ONE, TWO)))}, 0),
+    "zip": ({"a.zip": zipped({"chats/a.json": [ONE, TWO], "readme.txt": "no"})}, 0),
     "notification": ({"a.json": {"value": [{"changeType": "created", "resourceData": m} for m in (ONE, TWO)]}}, 0),
     "two users": ({"a.json": {"value": [ONE, TWO]}, "b.json": {"value": [TWO, ONE]}}, 2),
     "trailing commas": ({"a.json": json.dumps([ONE, TWO]).encode()[:-1] + b",]"}, 0),
@@ -197,6 +211,50 @@ def test_members_give_names_and_addresses(tmp_path: Path) -> None:
     assert documents[0].title == "Ops, 2026-03-02"
     assert [(one.name, one.address) for one in documents[0].authors] == [("Anna", "anna@example.org")]
     assert [one.role for one in documents[0].participants] == ["from", "member"]
+
+
+def test_members_may_have_nothing_but_an_account_name(tmp_path: Path) -> None:
+    anna = {"id": ANNA["user"]["id"], "displayName": "Anna Berg", "userPrincipalName": "Anna.Berg@example.org"}
+    listing, documents, _ = read(tmp_path, {"a.json": {"users": [anna]}, "b.json": ONE})
+    assert listing.refusals == ()
+    assert [(one.name, one.address) for one in documents[0].authors] == [("Anna Berg", "anna.berg@example.org")]
+
+
+CHATSVC = {
+    "id": "1772445600000", "clientmessageid": "77", "record_type": "message", "messagetype": "RichText/Html",
+    "content": '<p>hello <span itemtype="http://schema.skype.com/Mention" itemid="0">Jo</span></p>',
+    "conversationId": "19:a_b@unq.gbl.spaces", "creator": f"8:orgid:{ANNA['user']['id']}", "imdisplayname": "Anna",
+    "composetime": "2026-03-02T09:32:00Z", "originalarrivaltime": "2026-03-02T10:00:00.1234567Z",
+    "clientArrivalTime": "2026-03-02T10:00:01Z", "version": "1772445600123", "isFromMe": False, "attachments": [],
+    "properties": {"subject": "Release", "importance": "", "mentions": json.dumps(
+        [{"itemid": 0, "mri": "8:orgid:22222222-aaaa-4aaa-8aaa-000000000002", "displayName": "Jo"}])},
+}  # fmt: skip
+CONTACT = {"record_type": "contact", "mri": CHATSVC["creator"], "displayName": "Anna Berg", "email": "anna@x.org"}
+
+
+@pytest.mark.parametrize("value", [[CHATSVC, CONTACT], {"messages": [CHATSVC], "contacts": [CONTACT]}])
+def test_what_the_client_itself_stores_is_read(tmp_path: Path, value: Any) -> None:
+    listing, documents, _ = read(tmp_path, {"a.json": value})
+    assert listing.refusals == ()
+    assert texts(documents) == ["Release\nhello Jo"]
+    segment = documents[0].segments[0]
+    assert segment.time is not None
+    assert segment.time.isoformat() == "2026-03-02T10:00:00.123456+00:00"
+    assert [(one.name, one.address) for one in documents[0].authors] == [("Anna Berg", "anna@x.org")]
+    assert [(one.name, one.role) for one in documents[0].participants] == [("Anna Berg", "from"), ("Jo", "mentioned")]
+
+
+def test_a_card_shows_its_facts_columns_and_cells(tmp_path: Path) -> None:
+    block = {"type": "TextBlock", "text": "inner"}
+    body = [
+        {"type": "FactSet", "facts": [{"title": "Status", "value": "green"}]},
+        {"type": "ColumnSet", "columns": [{"items": [block]}]},
+        {"type": "Table", "rows": [{"cells": [{"items": [block | {"text": "cell"}]}]}]},
+        block | {"text": "unseen", "isVisible": False},
+    ]
+    card = {"contentType": "application/vnd.microsoft.card.adaptive", "content": json.dumps({"body": body})}
+    _, documents, _ = read(tmp_path, {"a.json": graph(1, attachments=[card])})
+    assert texts(documents) == ["words 1\nStatus: green\ninner\ncell"]
 
 
 BAD = {

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from hearth_api.wire.documents import ZERO_KEY, Trust
 from hearth_api.wire.ingest import RunLimits
 
-PARSER_VERSION = 3
+PARSER_VERSION = 4
 """Raise it when the same bytes give other documents: everything is then parsed again."""
 
 _LIBRARIES = (

@@ -25,6 +25,7 @@ from hearth_ingest.findings.apply import with_findings
 from hearth_ingest.item import Item, Parsed
 from hearth_ingest.teams.content import Content, edit_time, permalink_of, read_message
 from hearth_ingest.teams.gather import Gathered, Message
+from hearth_ingest.teams.values import dict_of, text_of
 
 _TITLE_CHARS = 80
 _TITLE_PEOPLE = 4
@@ -119,8 +120,8 @@ class Builder:
         if window.root:
             first = next((content for message, content in zip(window.messages, contents, strict=True)), None)
             head = window.messages[0].value()
-            subject = head.get("subject")
-            words = subject if isinstance(subject, str) and subject.strip() else (first.text if first else "")
+            subject = text_of(head.get("subject")) or text_of(dict_of(head.get("properties")).get("subject"))
+            words = subject or (first.text if first else "")
             line = " ".join(words.split())
             short = line if len(line) <= _TITLE_CHARS else line[:_TITLE_CHARS].rpartition(" ")[0] + " ..."
             return (f"{short} ({topic})" if topic and short else short or topic or "Thread")[:500]

@@ -211,7 +211,8 @@ def _read_skype(reader: _Reader) -> None:
     if kind.startswith("EndToEndEncryption/"):
         reader.part("application/octet-stream", False, "encrypted-content")
         return
-    text = _skype_text(reader, kind, raw)
+    lines = (text_of(properties.get("subject")), _skype_text(reader, kind, raw))
+    text = "\n".join(line for line in lines if line)
     reader.part("text/plain" if kind == "Text" else "text/html", bool(text), "body" if text else "empty")
     reader.segment(text)
     _skype_extras(reader, properties)

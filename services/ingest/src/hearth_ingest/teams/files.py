@@ -15,7 +15,8 @@ from hearth_ingest.errors import ItemError, RefusedError
 from hearth_ingest.teams.stream import Broken, Record, read_records
 
 _ENDINGS = (".json", ".ndjson", ".jsonl")
-_PACKED = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".json.gz", ".ndjson.gz", ".jsonl.gz", ".zip")
+_COMPRESSED = tuple(name + packing for name in _ENDINGS for packing in (".gz", ".bz2", ".xz"))
+_PACKED = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", *_COMPRESSED)
 _RATIO_FROM = 4 << 20
 _BROKEN = (EOFError, ValueError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, RuntimeError)
 
@@ -55,7 +56,7 @@ def read_file(path: Path, *, name: str, limits: RunLimits) -> Iterator[tuple[str
                 yield from _zip(file, size, limits)
             elif opened := _decompress(file, magic):
                 counted = _Counted(opened, packed=size, limits=limits)
-                if name.lower().endswith((".json.gz", ".ndjson.gz", ".jsonl.gz")):
+                if name.lower().endswith(_COMPRESSED):
                     yield from _records(counted, "", limits)
                 else:
                     yield from _tar(counted, limits)

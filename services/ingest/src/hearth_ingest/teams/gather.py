@@ -22,7 +22,7 @@ _UNSTABLE = frozenset({"etag", "@odata.etag", "reactions", "lastModifiedDateTime
                        "replies", "consumptionhorizon", "version", "@odata.context", "isFromMe",
                        "cachedDeduplicationKey", "record_type"})  # fmt: skip
 """Fields that differ between exports of the same message: they decide nothing that a reader sees."""
-_LISTS = ("value", "MessageList", "messages", "conversations", "chats", "channels")
+_LISTS = ("value", "MessageList", "messages", "conversations", "chats", "channels", "contacts", "users")
 _KEPT_OF_DELETED = frozenset({"id", "clientmessageid", "replyToId", "messageType", "messagetype", "createdDateTime",
                               "originalarrivaltime", "composetime", "deletedDateTime", "chatId", "channelIdentity",
                               "conversationid", "conversationId", "from", "creator", "imdisplayname",

@@ -13,7 +13,8 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _SCALAR = re.compile(r"[^,\]}\s]*")
 _KEY = re.compile(r'"((?:[^"\\]|\\.){0,500})"\s*:\s*', re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False)
-STREAMED = frozenset({"value", "messages", "conversations", "MessageList", "replies", "chats", "channels", "members"})
+STREAMED = frozenset({"value", "messages", "conversations", "MessageList", "replies", "chats", "channels", "members",
+                      "contacts", "users"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
