@@ -269,6 +269,7 @@ class Harness:
             settings=self.settings,
             metrics=self.metrics,
         )
+        self.source.subscribe(dispatcher.catalog_changed)
         self.state = State(
             settings=self.settings,
             source=self.source,

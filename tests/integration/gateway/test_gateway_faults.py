@@ -1,6 +1,7 @@
 """Real sockets, real faults: lost nodes, silent models, impatient clients, full queues, revoked keys."""
 
 import asyncio
+import socket
 import time
 
 import aiohttp
@@ -38,6 +39,18 @@ async def test_a_node_that_refuses_connections_is_passed_over(http, house):
     house.source.set_catalog(catalog(deployment(variants=variants)))
     status, _, headers = await _post(http)
     assert (status, headers["x-hearth-variant"], headers["x-hearth-degraded"]) == (200, "cpu", "true")
+
+
+async def test_a_machine_that_sleeps_is_passed_over(http, house):
+    """Its kernel still takes connections, but nobody shakes hands any more."""
+    with socket.create_server(("127.0.0.1", 0)) as asleep:
+        variants = house.variants()
+        variants[0]["url"] = f"https://127.0.0.1:{asleep.getsockname()[1]}/m"
+        house.source.set_catalog(catalog(deployment(variants=variants)))
+        began = time.monotonic()
+        status, _, headers = await _post(http)
+    assert (status, headers["x-hearth-variant"]) == (200, "cpu")
+    assert time.monotonic() - began < 3, "one second to connect, then the other"
 
 
 @pytest.mark.parametrize("status", [502, 503, 404])

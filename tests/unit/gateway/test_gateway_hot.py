@@ -203,6 +203,31 @@ async def test_another_variant_answers_where_the_first_gives_no_byte():
     assert [name for name, *_ in upstream.sent].count("gpu") == 2, "the circuit opened after two failures"
 
 
+async def test_who_waits_for_a_machine_that_fell_asleep_is_answered_by_another():
+    def both(state: str):
+        return deployment(
+            variants=[variant("desk", url="http://desk", state=state), variant("rack", url="http://rack")]
+        )
+
+    async def asleep():
+        await asyncio.Event().wait()
+
+    upstream = FakeUpstream(lambda name, *_: asleep() if name == "desk" else chat_answer("hi"))
+    gateway = Harness(source=MemoryCatalog(catalog(both("Available"))), upstream=upstream)
+    task = asyncio.create_task(gateway.post(CHAT, HELLO))
+    await until(lambda: upstream.sent)
+    gateway.source.set_catalog(catalog(both("Loading")))
+    gateway.source.set_catalog(catalog(deployment(variants=[variant("desk", url="http://desk", state="Unreachable")])))
+    await asyncio.sleep(0)
+    assert not task.done(), "it is not given up before another variant can answer"
+    gateway.source.set_catalog(catalog(both("Unreachable")))
+    gateway.source.set_catalog(catalog(both("Unreachable")))
+    reply = await task
+    assert (reply.status, reply.headers["x-hearth-variant"]) == (200, "rack")
+    assert upstream.cancelled == 1
+    assert gateway.admission.busy("chat", gateway.source.catalog.models["chat"].variants[0]) == 0
+
+
 async def test_the_last_failure_is_shown_where_no_variant_answers():
     failure = VariantFailedError("refused", shown=UnavailableError("The model's node does not answer.", retry_after=5))
     gateway = Harness(upstream=FakeUpstream(lambda *_: failure))

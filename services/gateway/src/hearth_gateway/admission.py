@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from hearth_api.wire.keys import Priority
 from hearth_gateway.auth import RANK
-from hearth_gateway.catalog.model import Catalog, Model, Variant
+from hearth_gateway.catalog.model import UNREACHABLE, Catalog, Model, Variant
 from hearth_gateway.circuit import Circuits
 from hearth_gateway.errors import ModelNotReadyError, QueueFullError, QueueTimeoutError
 
@@ -141,6 +141,14 @@ class Admission:
         """Look at every queue again: a variant may have come, or have more slots."""
         for model in list(self._queues):
             self.dispatch(model)
+
+    def has_gone(self, key: VariantKey) -> bool:
+        """Whether the variant's machine stopped answering while another variant could take its requests."""
+        model = self._catalog().models.get(key[0])
+        if model is None:
+            return False
+        gone = any(v.state == UNREACHABLE and variant_key(model.name, v) == key for v in model.variants)
+        return gone and any(self._circuits.allows(variant_key(model.name, other)) for other in model.candidates)
 
     def wake_later(self, model: str, *, key: VariantKey) -> None:
         """Look at the queue again when an open circuit admits a trial."""

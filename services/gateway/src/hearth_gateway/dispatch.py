@@ -1,5 +1,6 @@
 """From a model to an answer: slots, circuits, and another variant where one fails before its first byte."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +8,10 @@ from dataclasses import dataclass
 import structlog
 
 from hearth_api.wire.keys import Priority
-from hearth_gateway.admission import Admission, Lease
+from hearth_gateway.admission import Admission, Lease, VariantKey
 from hearth_gateway.catalog.model import Model
 from hearth_gateway.circuit import Circuits
-from hearth_gateway.errors import GatewayError, ModelNotReadyError, UpstreamTimeoutError
+from hearth_gateway.errors import GatewayError, ModelNotReadyError, UnavailableError, UpstreamTimeoutError
 from hearth_gateway.metrics import Metrics
 from hearth_gateway.record import Record
 from hearth_gateway.settings import Settings
@@ -49,6 +50,16 @@ class Dispatcher:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._waiting: dict[VariantKey, set[asyncio.Timeout]] = {}
+
+    def catalog_changed(self) -> None:
+        """Give up on machines that went to sleep: who waits there for a first byte is answered by another variant."""
+        now = asyncio.get_running_loop().time() if self._waiting else 0.0
+        for key, waiting in self._waiting.items():
+            if self._admission.has_gone(key):
+                for limit in waiting:
+                    if not limit.expired():
+                        limit.reschedule(now)
 
     async def send(self, job: Job, *, record: Record) -> tuple[Answer | Stream, Lease]:
         """Return an answer (or a stream with its first byte) and the lease of the slot it uses.
@@ -83,14 +94,7 @@ class Dispatcher:
     async def _attempt(self, job: Job, *, lease: Lease, record: Record, deadline: Deadline) -> Answer | Stream:
         started = self._clock()
         try:
-            answer = await self._upstream.send(
-                lease.variant,
-                path=job.path,
-                body=job.body,
-                request_id=record.request_id,
-                stream=job.stream,
-                deadline=deadline,
-            )
+            answer = await self._first_byte(job, lease=lease, record=record, deadline=deadline)
         except VariantFailedError as failure:
             self._note_failure(job, lease=lease, failure=failure, record=record)
             raise
@@ -107,6 +111,29 @@ class Dispatcher:
             record.upstream += self._clock() - started
         self._circuits.succeed(lease.key)
         return answer
+
+    async def _first_byte(self, job: Job, *, lease: Lease, record: Record, deadline: Deadline) -> Answer | Stream:
+        """Send, and stop waiting when the catalog says that the machine is gone."""
+        waiting = self._waiting.setdefault(lease.key, set())
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                waiting.add(limit)
+                return await self._upstream.send(
+                    lease.variant,
+                    path=job.path,
+                    body=job.body,
+                    request_id=record.request_id,
+                    stream=job.stream,
+                    deadline=deadline,
+                )
+        except TimeoutError as error:
+            shown = UnavailableError("The model's node does not answer.", retry_after=5)
+            raise VariantFailedError("machine gone", shown=shown) from error
+        finally:
+            waiting.discard(limit)
+            if not waiting and self._waiting.get(lease.key) is waiting:
+                del self._waiting[lease.key]
 
     def _note_failure(self, job: Job, *, lease: Lease, failure: VariantFailedError, record: Record) -> None:
         if failure.counts:

@@ -44,6 +44,8 @@ def build_state(
     source.subscribe(lambda: limiter.keep_only(source.keys))
     metrics.watch(source, admission=admission)
     upstream = Upstream(session, credentials=NodeCredentials(source), timeouts=settings.timeouts)
+    dispatcher = Dispatcher(admission, circuits=circuits, upstream=upstream, settings=settings, metrics=metrics)
+    source.subscribe(dispatcher.catalog_changed)
     token = ProjectedToken(settings.knowledge_token_path) if settings.knowledge_token_path else None
     return State(
         settings=settings,
@@ -51,7 +53,7 @@ def build_state(
         authenticator=Authenticator(lambda: source.keys, reviewer=reviewer, namespace=settings.namespace),
         limiter=limiter,
         admission=admission,
-        dispatcher=Dispatcher(admission, circuits=circuits, upstream=upstream, settings=settings, metrics=metrics),
+        dispatcher=dispatcher,
         knowledge=KnowledgeClient(
             session, url=settings.knowledge_url, token=token, seconds=settings.timeouts.knowledge
         ),

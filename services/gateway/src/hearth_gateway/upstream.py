@@ -116,6 +116,9 @@ class Upstream:
                 except BaseException:
                     response.close()
                     raise
+        except aiohttp.ConnectionTimeoutError as error:
+            # A TimeoutError too, but of the connection: the machine sleeps or is cut off. Another may answer.
+            raise _failed("connect timeout", cause=error) from error
         except TimeoutError as error:
             raise UpstreamTimeoutError("The model did not begin its answer in time.") from error
         except aiohttp.ClientError as error:

@@ -10,6 +10,7 @@ from hearth_gateway.catalog.beside import Node, Source, read_conditions, read_no
 from hearth_gateway.catalog.fields import read_list, read_part, read_ready
 
 AVAILABLE = "Available"
+UNREACHABLE = "Unreachable"
 CHAT = "Chat"
 EMBED = "Embed"
 
