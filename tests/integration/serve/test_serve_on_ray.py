@@ -223,7 +223,7 @@ def test_missing_model_fails_with_our_sentence(cluster: RayCluster) -> None:
         "Model file /nowhere/model.gguf of source 'file:///nowhere/model.gguf' does not exist on this node."
     )
     assert sentence in app["deployments"]["Model"]["message"].splitlines()
-    assert cluster.application("chat.cpu")["status"] == "RUNNING"
+    cluster.wait_for("chat.cpu", "RUNNING")  # the change of another test may still be on its way
 
 
 def test_application_for_another_node_never_runs_here(cluster: RayCluster) -> None:
