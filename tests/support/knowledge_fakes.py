@@ -100,6 +100,11 @@ class MemoryStore:
         for row in [row for row in rows.values() if (row.document, row.version) == (document, version)]:
             del rows[row.id]
 
+    def delete_source(self, collection: str, source: str) -> None:
+        rows = self._rows(collection)
+        for row in [row for row in rows.values() if row.source == source]:
+            del rows[row.id]
+
     def delete_ids(self, collection: str, ids: Sequence[str]) -> None:
         for row in ids:
             self._rows(collection).pop(row, None)

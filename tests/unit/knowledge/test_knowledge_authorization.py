@@ -33,6 +33,7 @@ CALLS = {
     "audit": ("GET", "/v1/kbs/work/audit", {"hearth-gateway"}),
     "list backups": ("GET", "/v1/backups", {"hearth-operator", "hearth-gateway"}),
     "make backup": ("POST", "/v1/backups", {"hearth-operator", "hearth-gateway"}),
+    "erase source": ("DELETE", "/v1/kbs/work/sources/inbox", {"hearth-operator"}),
     "delete": ("DELETE", "/v1/kbs/work", {"hearth-operator"}),
 }
 ASKED = {"actor": "abcdefghij", "reason": "a test"}

@@ -99,6 +99,32 @@ class Consistency(LenientModel):
     indexed_chunks: int
 
 
+class IndexBuild(LenientModel):
+    """An index that is built beside the one that answers."""
+
+    collection: str
+    embedding: EmbeddingConfig
+    started: datetime | None = None
+    done: int
+    """Documents that it holds."""
+    total: int
+
+
+class IndexStatus(LenientModel):
+    """Where the index that answers comes from."""
+
+    built: datetime | None = None
+    """Since when it answers; None where an older release built it."""
+    building: IndexBuild | None = None
+
+
+class ErasedSource(LenientModel):
+    """Answer of `DELETE /v1/kbs/{kb}/sources/{s}`: documents that this call erased, and how many are left."""
+
+    erased: int
+    left: int
+
+
 class KbStatus(LenientModel):
     """Answer of `GET /v1/kbs/{kb}/status`."""
 
@@ -111,6 +137,7 @@ class KbStatus(LenientModel):
     consistency: Consistency
     quarantined: int = 0
     """Segments that are withheld now."""
+    index: IndexStatus | None = None
 
 
 class RunKey(StrictModel):
@@ -256,7 +283,7 @@ class AuditEntry(LenientModel):
 
     time: datetime
     actor: str
-    act: Literal["reveal", "reveal-original", "release"]
+    act: Literal["reveal", "reveal-original", "release", "erase-source"]
     document: str
     version: int
     reason: str

@@ -19,6 +19,7 @@ class Action(StrEnum):
     CONFIGURE = "configure a knowledge base"
     STATUS = "read a knowledge base's status"
     DELETE = "delete a knowledge base"
+    ERASE = "erase a source"
     INGEST = "write this source"
     READ = "read documents"
     SEARCH = "search"
@@ -27,7 +28,7 @@ class Action(StrEnum):
 
 
 ALLOWED: dict[str, frozenset[Action]] = {
-    OPERATOR: frozenset({Action.CONFIGURE, Action.STATUS, Action.DELETE, Action.BACKUP}),
+    OPERATOR: frozenset({Action.CONFIGURE, Action.STATUS, Action.DELETE, Action.ERASE, Action.BACKUP}),
     GATEWAY: frozenset({Action.STATUS, Action.READ, Action.SEARCH, Action.REVEAL, Action.BACKUP}),
 }
 

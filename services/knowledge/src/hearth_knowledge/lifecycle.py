@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 import sqlalchemy as sa
 import structlog
 
-from hearth_api.wire.knowledge import Consistency, KbConfig, KbStatus, QueueStatus, RunKey, SourceStatus
+from hearth_api.wire.knowledge import (
+    Consistency,
+    IndexBuild,
+    IndexStatus,
+    KbConfig,
+    KbStatus,
+    QueueStatus,
+    RunKey,
+    SourceStatus,
+)
 from hearth_knowledge.errors import InvalidRequestError, NotFoundError, StoreUnavailableError
 from hearth_knowledge.index import ledger
 from hearth_knowledge.index.indexer import Indexer
@@ -16,7 +25,7 @@ from hearth_knowledge.storage import names, schema
 from hearth_knowledge.storage.blobs import BlobStore
 from hearth_knowledge.storage.database import Database
 from hearth_knowledge.storage.queue import REBUILDING, JobQueue
-from hearth_knowledge.storage.registry import OpenKb, Registry, alias_name, is_collection_of
+from hearth_knowledge.storage.registry import OpenKb, Registry, alias_name, is_collection_of, read_lineage
 
 log = structlog.get_logger()
 
@@ -68,6 +77,7 @@ class Lifecycle:
             expected = ledger.count_chunks(connection, kb, opened.active.name)
             sources = _count_sources(connection, kb)
             quarantined = self._quarantine.count(connection, kb)
+            index = _describe_index(connection, opened)
         found = self._count_rows(opened)
         if found != expected:
             self._suspect(kb)
@@ -80,6 +90,7 @@ class Lifecycle:
             sources=sources,
             queue=self._describe_queue(kb),
             quarantined=quarantined,
+            index=index,
             consistency=Consistency(consistent=consistent, expected_chunks=expected, indexed_chunks=found),
         )
 
@@ -116,6 +127,23 @@ class Lifecycle:
         except StoreUnavailableError as error:
             log.warning("rows cannot be counted", kb=opened.name, detail=str(error))
             return -1
+
+
+def _describe_index(connection: sa.Connection, opened: OpenKb) -> IndexStatus:
+    """Return where the index that answers comes from, and how far the next one is."""
+    _, built = read_lineage(connection, opened.name, opened.active.name)
+    target, building = opened.target, None
+    if target.name != opened.active.name:
+        started, _ = read_lineage(connection, opened.name, target.name)
+        total, done = ledger.count_documents(connection, opened.name, target.name)
+        building = IndexBuild(
+            collection=target.name,
+            embedding=target.config.embedding,
+            started=names.from_millis(started) if started is not None else None,
+            done=done,
+            total=total,
+        )
+    return IndexStatus(built=names.from_millis(built) if built is not None else None, building=building)
 
 
 def _count_sources(connection: sa.Connection, kb: str) -> tuple[SourceStatus, ...]:

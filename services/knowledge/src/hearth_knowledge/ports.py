@@ -97,6 +97,10 @@ class VectorStore(Protocol):
         """Remove all rows of a version."""
         ...
 
+    def delete_source(self, collection: str, source: str) -> None:
+        """Remove all rows of a source."""
+        ...
+
     def delete_ids(self, collection: str, ids: Sequence[str]) -> None:
         """Remove rows by id."""
         ...

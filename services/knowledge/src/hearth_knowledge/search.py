@@ -17,7 +17,15 @@ import structlog
 
 from hearth_api.wire.documents import Kind
 from hearth_api.wire.keys import Priority
-from hearth_api.wire.knowledge import Related, SearchFilters, SearchHit, SearchMode, SearchRequest, SearchResponse
+from hearth_api.wire.knowledge import (
+    EmbeddingConfig,
+    Related,
+    SearchFilters,
+    SearchHit,
+    SearchMode,
+    SearchRequest,
+    SearchResponse,
+)
 from hearth_knowledge.errors import (
     EmbedderRefusedError,
     EmbedderUnavailableError,
@@ -43,6 +51,8 @@ from hearth_knowledge.storage.registry import OpenKb, Registry
 
 CANDIDATES = 50
 PER_DOCUMENT = 2
+SWITCHES = 3
+"""How often a search may find that another collection took over while it ran."""
 EXPANDED = 10
 """To how many documents of an answer what belongs to them is sought."""
 QUOTED_WEIGHT = 0.5
@@ -121,7 +131,26 @@ class Searcher:
         return Answer(response=SearchResponse(results=results, took_ms=round(took * 1000, 1)), degraded=degraded)
 
     async def _search(self, kb: str, request: SearchRequest) -> tuple[tuple[SearchHit, ...], str | None]:
-        opened = await asyncio.to_thread(self._registry.open, kb)
+        """Search the collection that answers; where another took over meanwhile, search that one."""
+        for _ in range(SWITCHES):
+            opened = await asyncio.to_thread(self._registry.open, kb)
+            try:
+                found = await self._search_in(opened, request)
+            except StoreUnavailableError:
+                if await self._has_moved(opened):
+                    continue
+                # Perhaps the store came back without this collection: have it looked at soon.
+                self._suspect(kb)
+                raise
+            if found[0] or not await self._has_moved(opened):
+                return found
+        return await self._search_in(await asyncio.to_thread(self._registry.open, kb), request)
+
+    async def _has_moved(self, opened: OpenKb) -> bool:
+        now = await asyncio.to_thread(self._registry.open, opened.name)
+        return now.active.name != opened.active.name
+
+    async def _search_in(self, opened: OpenKb, request: SearchRequest) -> tuple[tuple[SearchHit, ...], str | None]:
         query = await asyncio.to_thread(self._privacy.query, opened, request.query)
         # Persons are sought by the names that the index knows them by.
         request = request.model_copy(update={"query": query})
@@ -129,19 +158,14 @@ class Searcher:
         if not chunks:
             return (), None
         dense, degraded = await self._embed(opened, request)
-        try:
-            results = await asyncio.to_thread(self._collect, opened, request, dense, chunks)
-        except StoreUnavailableError:
-            # Perhaps the store came back without this collection: have it looked at soon.
-            self._suspect(kb)
-            raise
-        return results, degraded
+        return await asyncio.to_thread(self._collect, opened, request, dense, chunks), degraded
 
     async def _embed(self, opened: OpenKb, request: SearchRequest) -> tuple[list[float] | None, str | None]:
         if request.mode is SearchMode.SPARSE:
             return None, None
         config = opened.active.config.embedding
         try:
+            _check_same_model(config, opened.target.config.embedding)
             (vector,) = await self._embedder.embed(
                 [request.query],
                 model=config.model,
@@ -273,6 +297,15 @@ class Searcher:
         key = self._documents.document_key(opened, row)
         passages = ledger.read_passages(connection, opened, collection, document, version, key=key)
         return (row, passages) if passages is not None else None
+
+
+def _check_same_model(active: EmbeddingConfig, target: EmbeddingConfig) -> None:
+    """Raise EmbedderUnavailableError when the name that the index was made with means another model by now.
+
+    Its vectors would be compared with those of a stranger, until the index of the new model takes over.
+    """
+    if active.model == target.model and active.digest != target.digest:
+        raise EmbedderUnavailableError(f"{active.model} is another model now; the index for it is being built")
 
 
 def build_row_filter(filters: SearchFilters, *, opened: OpenKb, valid_at: int) -> RowFilter:

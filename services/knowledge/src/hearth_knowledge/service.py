@@ -15,6 +15,7 @@ from hearth_knowledge.backup.command import restore_at_start
 from hearth_knowledge.backup.maker import BackupMaker
 from hearth_knowledge.backup.schedule import latest_millis, run_schedule
 from hearth_knowledge.crypto import Keyring, RandomBytes
+from hearth_knowledge.erasing import Eraser
 from hearth_knowledge.errors import KnowledgeError
 from hearth_knowledge.index.indexer import Indexer
 from hearth_knowledge.index.stores import Stores
@@ -89,6 +90,7 @@ class Service:
             quarantine=self.quarantine,
             links=self.links,
         )
+        audit = AuditLog(self.database, random=ports.random, now=ports.now)
         self.privacy = PrivacyFilter(
             self.database,
             registry=self.registry,
@@ -96,7 +98,7 @@ class Service:
             queue=self.queue,
             people=people,
             quarantine=self.quarantine,
-            audit=AuditLog(self.database, random=ports.random, now=ports.now),
+            audit=audit,
             tickets=Tickets(random=ports.random, now=ports.now),
         )
         self.related = RelatedFinder(self.database, registry=self.registry, privacy=self.privacy, now=ports.now)
@@ -118,6 +120,16 @@ class Service:
             random=ports.random,
             embed_seconds=settings.limits.document_embed_seconds,
             shown=lambda opened, document: self.privacy.show(opened, document, indexed=True),
+        )
+        self.eraser = Eraser(
+            self.database,
+            registry=self.registry,
+            documents=self.documents,
+            queue=self.queue,
+            indexer=self.indexer,
+            blobs=self.blobs,
+            stores=self.stores,
+            audit=audit,
         )
         self.lifecycle = Lifecycle(
             self.database,

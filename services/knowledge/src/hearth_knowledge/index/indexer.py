@@ -119,7 +119,7 @@ class Indexer:
     def _apply_all(self, opened: OpenKb, works: Sequence[Work], vectors: list[list[float]], store: VectorStore) -> None:
         """Rows first, for all documents; then the ledger and the end of the jobs in one transaction."""
         with self.exclusive:
-            if self._is_current(opened):
+            if self._is_current(opened) and self._all_exist(opened.name, works):
                 self._apply(opened, works, vectors, store)
 
     def _is_current(self, opened: OpenKb) -> bool:
@@ -130,6 +130,14 @@ class Indexer:
                 sa.select(table.c.name).where(table.c.kb == opened.name, table.c.name == opened.target.name)
             )
             return found.first() is not None
+
+    def _all_exist(self, kb: str, works: Sequence[Work]) -> bool:
+        """Tell whether none was erased since it was read; the others' jobs are still queued."""
+        wanted = {work.job.document for work in works}
+        table = schema.documents
+        query = sa.select(sa.func.count()).select_from(table).where(table.c.kb == kb, table.c.id.in_(wanted))
+        with self._database.read() as connection:
+            return connection.execute(query).scalar_one() == len(wanted)
 
     def _apply(self, opened: OpenKb, works: Sequence[Work], vectors: list[list[float]], store: VectorStore) -> None:
         collection = opened.target.name

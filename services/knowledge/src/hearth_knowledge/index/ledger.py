@@ -139,6 +139,23 @@ def count_chunks(connection: Connection, kb: str, collection: str) -> int:
     return int(total or 0)
 
 
+def count_documents(connection: Connection, kb: str, collection: str) -> tuple[int, int]:
+    """Return how many documents there are, and of how many a collection holds the present version."""
+    documents, indexed = schema.documents, schema.indexed
+    alive = sa.and_(documents.c.kb == kb, documents.c.deleted.is_(False))
+    held = sa.exists().where(
+        indexed.c.kb == kb,
+        indexed.c.collection == collection,
+        indexed.c.document == documents.c.id,
+        indexed.c.version == documents.c.version,
+    )
+    total, done = (
+        connection.execute(sa.select(sa.func.count()).select_from(documents).where(where)).scalar_one()
+        for where in (alive, sa.and_(alive, held))
+    )
+    return int(total), int(done)
+
+
 def term_frequencies(connection: Connection, kb: str, collection: str, terms: Collection[int]) -> dict[int, int]:
     """Return in how many chunks each term stands."""
     table = schema.terms

@@ -122,6 +122,11 @@ class MilvusStore:
         where = _of_version(document, version)
         self._on(collection, lambda client: client.delete(collection, filter=where, timeout=self._timeout))
 
+    def delete_source(self, collection: str, source: str) -> None:
+        """Remove all rows of a source."""
+        where = f"source == {_quote(source)}"
+        self._on(collection, lambda client: client.delete(collection, filter=where, timeout=60))
+
     def delete_ids(self, collection: str, ids: Sequence[str]) -> None:
         """Remove rows by id."""
         for start in range(0, len(ids), UPSERT_ROWS):

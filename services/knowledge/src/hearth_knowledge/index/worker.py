@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from hearth_knowledge.errors import KnowledgeError, UnavailableError
+from hearth_knowledge.index import ledger
 from hearth_knowledge.index.indexer import Indexer
 from hearth_knowledge.index.stores import Stores
 from hearth_knowledge.metrics import Metrics
@@ -19,6 +20,9 @@ IDLE_SECONDS = 5.0
 REPAIR_SECONDS = 600.0
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
+PATIENT_ATTEMPTS = 3
+MOST_MISSING = 0.05
+"""Share of documents without which a new collection may take over, once each was tried some times."""
 
 log = structlog.get_logger()
 
@@ -144,12 +148,25 @@ class Worker:
         else:
             self._metrics.chunks.labels(kb=opened.name).inc(chunks)
 
+    def _is_complete(self, opened: OpenKb) -> bool:
+        """Tell whether the new collection may answer: nothing waits, and next to nothing was refused for good.
+
+        A model that refuses most texts must not empty an index that answers.
+        """
+        pending, failed = self._queue.pending(opened.name)
+        if pending or not failed:
+            return not pending
+        if self._queue.fewest_attempts(opened.name) < PATIENT_ATTEMPTS:
+            return False
+        with self._database.read() as connection:
+            total, done = ledger.count_documents(connection, opened.name, opened.target.name)
+        return total - done <= total * MOST_MISSING
+
     async def _switch(self, opened: OpenKb) -> None:
         """Let a finished new collection answer, and drop the one before it."""
         if opened.target.name == opened.active.name:
             return
-        pending, _ = await asyncio.to_thread(lambda: self._queue.pending(opened.name))
-        if pending:
+        if not await asyncio.to_thread(self._is_complete, opened):
             return
         target = opened.target
         store = self._stores.get(target.config.store)

@@ -15,7 +15,7 @@ from hearth_knowledge.storage import names, schema
 from hearth_knowledge.storage.database import Database
 from hearth_knowledge.storage.registry import OpenKb
 
-Act = Literal["reveal", "reveal-original", "release"]
+Act = Literal["reveal", "reveal-original", "release", "erase-source"]
 TICKET_MILLIS = 60_000
 _MOST_TICKETS = 1000
 

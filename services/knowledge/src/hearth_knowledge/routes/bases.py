@@ -4,7 +4,7 @@ import asyncio
 
 from fastapi import APIRouter, Request, Response
 
-from hearth_api.wire.knowledge import KbConfig, KbStatus
+from hearth_api.wire.knowledge import ErasedSource, KbConfig, KbStatus
 from hearth_knowledge.authorization import Action
 from hearth_knowledge.routes.access import demand, service_of
 from hearth_knowledge.storage.names import check_name
@@ -35,3 +35,15 @@ async def delete_kb(request: Request, kb: str) -> Response:
     await demand(request, Action.DELETE)
     await asyncio.to_thread(service_of(request).lifecycle.delete, check_name("kb", kb))
     return Response(status_code=204)
+
+
+@router.delete("/v1/kbs/{kb}/sources/{source}")
+async def delete_source(request: Request, kb: str, source: str) -> ErasedSource:
+    """Erase documents of a source for some seconds; call again while some are left. Nothing left answers the same."""
+    caller = await demand(request, Action.ERASE)
+    service = service_of(request)
+    check_name("kb", kb)
+    check_name("source", source)
+    answer = await asyncio.to_thread(lambda: service.eraser.erase(kb, source, actor=caller.account))
+    service.worker.wake.set()
+    return answer

@@ -85,6 +85,13 @@ class JobQueue:
         status = self.status(kb)
         return status.pending, status.failed
 
+    def fewest_attempts(self, kb: str) -> int:
+        """Return how often the job that was tried least was tried; 0 without jobs."""
+        table = schema.jobs
+        with self._database.read() as connection:
+            found = connection.execute(sa.select(sa.func.min(table.c.attempts)).where(table.c.kb == kb)).scalar()
+        return int(found or 0)
+
     def is_rebuilding(self, kb: str) -> bool:
         """Tell whether documents wait because their rows were lost."""
         table = schema.jobs

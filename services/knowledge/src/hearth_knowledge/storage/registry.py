@@ -104,7 +104,7 @@ class Registry:
             else:
                 connection.execute(schema.kbs.update().where(schema.kbs.c.name == kb).values(config=body))
                 self._rewrap(connection, kb, wrapped=row.wrapped_key, old=row.kek_version, new=version)
-            changed = _plan_collections(connection, kb, config=config)
+            changed = _plan_collections(connection, kb, config=config, now=self._now())
             return self.open(kb, connection=connection), changed
 
     def activate_target(self, kb: str) -> tuple[OpenKb, list[str]]:
@@ -115,8 +115,10 @@ class Registry:
             target = opened.target.name
             stale = [item.name for item in opened.collections if item.name != target]
             connection.execute(table.update().where(table.c.kb == kb, table.c.name == target).values(active=True))
-            for other in (table, schema.indexed, schema.terms):
-                column = other.c.name if other is table else other.c.collection
+            line = schema.lineage
+            connection.execute(line.update().where(line.c.kb == kb, line.c.name == target).values(built=self._now()))
+            for other in (table, line, schema.indexed, schema.terms):
+                column = other.c.name if other in (table, line) else other.c.collection
                 connection.execute(other.delete().where(other.c.kb == kb, column != target))
             return self.open(kb, connection=connection), stale
 
@@ -142,6 +144,7 @@ class Registry:
                 schema.jobs.delete().where(schema.jobs.c.kb == kb),
                 schema.cursors.delete().where(schema.cursors.c.kb == kb),
                 schema.collections.delete().where(schema.collections.c.kb == kb),
+                schema.lineage.delete().where(schema.lineage.c.kb == kb),
                 schema.people.delete().where(schema.people.c.kb == kb),
                 schema.quarantined.delete().where(schema.quarantined.c.kb == kb),
                 schema.releases.delete().where(schema.releases.c.kb == kb),
@@ -193,16 +196,25 @@ def collection_name(kb: str, config: KbConfig) -> str:
         "digest": config.embedding.digest,
         "dimensions": config.embedding.dimensions,
         "chunking": config.chunking.model_dump(mode="json"),
-        "store": config.store.model_dump(mode="json"),
+        "store": config.store.model_dump(mode="json", exclude={"credentials"}),
         "privacy": {**config.privacy.model_dump(mode="json"), "keep": sorted(config.privacy.keep)},
         "pipeline": INDEX_PIPELINE,
     }
     return f"{alias_name(kb)}_{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]}"
 
 
-def _plan_collections(connection: Connection, kb: str, *, config: KbConfig) -> bool:
+def read_lineage(connection: Connection, kb: str, collection: str) -> tuple[int | None, int | None]:
+    """Return when a collection was begun and since when it answers, in milliseconds; None where that is not known."""
+    table = schema.lineage
+    found = connection.execute(
+        sa.select(table.c.started, table.c.built).where(table.c.kb == kb, table.c.name == collection)
+    ).one_or_none()
+    return (found.started, found.built) if found is not None else (None, None)
+
+
+def _plan_collections(connection: Connection, kb: str, *, config: KbConfig, now: int) -> bool:
     """Write which collections there are to be. True when documents must be indexed into another than before."""
-    table = schema.collections
+    table, line = schema.collections, schema.lineage
     wanted = collection_name(kb, config)
     rows: Sequence[sa.Row[tuple[object, ...]]] = connection.execute(sa.select(table).where(table.c.kb == kb)).all()
     body = config.model_dump(mode="json", by_alias=True)
@@ -211,10 +223,12 @@ def _plan_collections(connection: Connection, kb: str, *, config: KbConfig) -> b
         if row.name != wanted and not row.active:
             # A build that was overtaken: the worker drops the collection that no row names any more.
             connection.execute(table.delete().where(table.c.kb == kb, table.c.name == row.name))
+            connection.execute(line.delete().where(line.c.kb == kb, line.c.name == row.name))
             for other in (schema.indexed, schema.terms):
                 connection.execute(other.delete().where(other.c.kb == kb, other.c.collection == row.name))
     if wanted in {row.name for row in rows}:
         connection.execute(table.update().where(table.c.kb == kb, table.c.name == wanted).values(config=body))
     else:
         connection.execute(table.insert().values(kb=kb, name=wanted, config=body, active=not rows))
+        connection.execute(line.insert().values(kb=kb, name=wanted, started=now, built=None if rows else now))
     return wanted != before

@@ -40,6 +40,15 @@ collections = Table(
     Column("active", Boolean, nullable=False),
 )
 
+lineage = Table(  # beside `collections`, so that older folders get it too
+    "lineage",
+    metadata,
+    Column("kb", String(63), primary_key=True),
+    Column("name", String(96), primary_key=True),
+    Column("started", BigInteger, nullable=False),
+    Column("built", BigInteger, nullable=True),  # since when it answers
+)
+
 documents = Table(
     "documents",
     metadata,

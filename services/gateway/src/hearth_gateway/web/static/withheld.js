@@ -28,7 +28,7 @@ export async function load() {
   box.removeAttribute("aria-busy");
 }
 
-const ACTS = {release: "released a passage of", reveal: "saw the unfiltered text of", "reveal-original": "downloaded the unfiltered original of"};
+const ACTS = {release: "released a passage of", reveal: "saw the unfiltered text of", "reveal-original": "downloaded the unfiltered original of", "erase-source": "erased"};
 
 function record(acts) {
   if (!acts.length) return "";
