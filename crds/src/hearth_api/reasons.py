@@ -51,8 +51,12 @@ class Reason(StrEnum):
     NODE_NOT_FOUND = "NodeNotFound", "No InferenceNode has the name or matches the selector."
     NODE_NOT_READY = "NodeNotReady", "The InferenceNode exists but cannot take a model now."
     FITS = "Fits", "The models planned for the node fit into its memory."
-    NO_CAPACITY = "NoCapacity", "The sum of models and reserve exceeds the node's memory; the message has the numbers."
-    SIZE_UNKNOWN = "SizeUnknown", "resources.memory is not set, so the model counts as nothing in its node's memory."
+    INSUFFICIENT_MEMORY = (
+        "InsufficientMemory",
+        "Weights, context, overhead and the other models exceed the node's memory; the message has the sum.",
+    )
+    NO_CAPACITY = "NoCapacity", "The node has too few cores or GPUs left; the message has the numbers."
+    SIZE_UNKNOWN = "SizeUnknown", "Neither resources.memory nor a shape says a size: it counts as nothing until loaded."
     WEIGHTS_FOUND = "WeightsFound", "The model's files are on the node and have the wanted digest."
     WEIGHTS_MISSING = "WeightsMissing", "The node has no file at model.source."
     DIGEST_MISMATCH = "DigestMismatch", "The file at model.source has another SHA-256 than model.sha256."

@@ -62,6 +62,11 @@ EXTERNAL: Json = _object(
     },
     {},
 )
+_SHAPE = {
+    "architecture": "llama", "weights": 98_362_432, "parameters": "134.515M", "quantization": "Q4_1", "layers": 30,
+    "cacheLayers": 30, "hiddenSize": 576, "vocabulary": 49_152, "tiedEmbeddings": True, "kvHeads": 3, "headDim": 64,
+    "slidingWindow": 1024, "globalLayers": 5, "kvLoraRank": 512, "ropeDim": 64, "recurrentState": "1Mi",
+}  # fmt: skip
 _MODEL_STATUS = {
     "variants": [
         {
@@ -69,7 +74,14 @@ _MODEL_STATUS = {
             "tokenSecretRef": {"name": "hearth-serve-home", "key": "token"},
             "caSecretRef": {"name": "hearth-serve-home", "key": "ca.crt"},
             "state": "Available", "reason": "Serving", "message": "serves", "contextTokens": 2048, "slots": 2,
-            "modelDigest": "sha256:" + "0" * 64, "memory": {"estimate": "400Mi", "peak": "380Mi"},
+            "modelDigest": "sha256:" + "0" * 64, "shape": _SHAPE,
+            "memory": {
+                "estimate": "418Mi", "source": "Observed", "sum": "peak 380Mi observed, and a tenth more",
+                "reserved": "418Mi", "peak": "380Mi", "observedWith": {
+                    "source": "pvc://models/chat.gguf", "engine": "LlamaCpp", "contextTokens": 2048, "concurrency": 2,
+                    "cacheType": "F16", "digest": "0" * 64,
+                },
+            },
         }
     ],
     "serving": "first", "modelDigest": "sha256:" + "0" * 64, "dimensions": 384,
@@ -78,9 +90,9 @@ _VARIANT = {
     "name": "first",
     "node": {"name": "home"},
     "engine": "LlamaCpp",
-    "model": {"source": "pvc://models/chat.gguf", "sha256": "0" * 64},
+    "model": {"source": "pvc://models/chat.gguf", "sha256": "0" * 64, "shape": _SHAPE},
     "resources": {"cpu": "500m", "memory": "400Mi", "gpus": 0},
-    "context": {"maxTokens": 2048, "concurrency": 2},
+    "context": {"maxTokens": 2048, "concurrency": 2, "cacheType": "F16"},
     "threads": 1,
     "gpuLayers": 0,
 }
@@ -92,6 +104,7 @@ CHAT: Json = _object(
         "task": "Chat",
         "aliases": ["house/chat"],
         "variants": [_VARIANT],
+        "priority": 10,
         "sampling": {"temperature": "0.7", "topP": "0.95", "maxTokens": 256, "systemPrompt": "Be brief."},
         "progressDeadlineSeconds": 600,
     },
@@ -261,6 +274,7 @@ PATTERNS: dict[str, tuple[TextMaker, tuple[str, ...], tuple[str, ...]]] = {
         ("", "a.gguf", "/srv/a.gguf", "https://a/b", "file://host/a", "pvc://models", "package://x/a b", "pvc:///a",
          "package://", "package://a/"),
     ),
+    r"^[A-Za-z0-9_]+$": (_plain, ("Q4_K_M", "bf16"), ("", "Q4-K", "Q4 K")),
     r"^[0-9a-f]{64}$": (_plain, ("0" * 64,), ("", "0" * 63, "G" * 64, "A" * 64)),
     r"^([01](\.[0-9]{1,2})?|2(\.0{1,2})?)$": (
         lambda length: "0.5555555"[:length], ("0", "1.25", "2", "2.0"), ("", "2.1", "-1", "0,5", "3", ".5", "x"),
@@ -348,6 +362,10 @@ RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
         "has(self.name) != (has(self.selector) && self.selector.size() > 0)",
     ): (EMBED, (_at("spec.variants[].node", {"name": "home"}),),
         (_at("spec.variants[].node", {"name": "home", "selector": {"place": "home"}}),)),
+    ("ModelDeployment", "spec.variants.context", "self.engine == 'LlamaCpp' || self.context.cacheType == 'F16'"): (
+        CHAT, (_at("spec.variants[].context.cacheType", "Q8_0"),),
+        (_at(_EMBEDDED_VARIANT, "Transformers"), _at("spec.variants[].context.cacheType", "Q8_0")),
+    ),
     ("ModelDeployment", "spec.variants.model.source", "!self.source.matches('/[.][.](/|$)')"): (
         CHAT, (_at("spec.variants[].model.source", "file:///srv/a..b/...gguf"),),
         (_at("spec.variants[].model.source", "file:///srv/../etc/passwd"),),

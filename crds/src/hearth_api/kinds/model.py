@@ -18,8 +18,9 @@ from hearth_api.kinds.base import (
     ready_columns,
 )
 from hearth_api.kinds.fields import Count, DnsLabel, Labels, LongText, Quantity, Resources, SecretKeyRef, Sha256
+from hearth_api.kinds.memory import ModelShape, VariantMemory
 from hearth_api.names import API_VERSION
-from hearth_api.wire.serve import Engine, Task
+from hearth_api.wire.serve import CacheType, Engine, Task
 
 SOURCE_PATTERN = (
     r"^(package://[a-z0-9][a-z0-9._-]*(/[^/\s]\S*)?|file:///[^/\s]\S*|pvc://[a-z0-9][a-z0-9.-]*/[^/\s]\S*)$"
@@ -62,6 +63,8 @@ class ModelFiles(ApiModel):
     A folder, or a package without a path, must hold exactly one model."""
     sha256: Sha256 | None = None
     """SHA-256 of the file; a file with another one is refused."""
+    shape: ModelShape | None = None
+    """What is known of the model before it was loaded once; see also resources.memory."""
 
 
 class VariantResources(Resources):
@@ -70,7 +73,7 @@ class VariantResources(Resources):
     cpu: Quantity = "250m"
     """Cores that Ray reserves on the node."""
     memory: Quantity | None = None
-    """Memory of weights and context, kept free for it on the node; absent: it counts as nothing there."""
+    """Memory kept free for it on the node, whatever was estimated or observed; absent: the operator's estimate."""
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
     """Whole GPUs that Ray reserves."""
 
@@ -82,10 +85,21 @@ class VariantContext(ApiModel):
     """Tokens of one request, prompt and answer."""
     concurrency: Annotated[int, Field(ge=1, le=256)] = 1
     """Requests at once; the gateway queues the others."""
+    cache_type: CacheType = CacheType.F16
+    """Precision of the context in memory (LlamaCpp): Q8_0 takes about half of F16, Q4_0 about a quarter."""
 
 
 class Variant(ApiModel):
     """One build of the model on one machine."""
+
+    rules = (
+        Rule(
+            field="context",
+            cel="self.engine == 'LlamaCpp' || self.context.cacheType == 'F16'",
+            message="context.cacheType other than F16 is only for engine LlamaCpp: remove it",
+            holds=lambda v: v.engine is Engine.LLAMA_CPP or v.context.cache_type is CacheType.F16,
+        ),
+    )
 
     name: Annotated[str, Field(max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
     """Name within the deployment."""
@@ -151,6 +165,8 @@ class ModelDeploymentSpec(ApiModel):
     """Further names for clients. An older resource keeps a name that two want."""
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=16, json_schema_extra=map_by("name"))]
     """Builds of the model, most wanted first."""
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    """Of models that wait for room the higher one is placed first. One that has its room is never sent away."""
     sampling: Sampling | None = None
     """Defaults for chat requests."""
     progress_deadline_seconds: Annotated[int, Field(ge=10, le=86_400)] = 600
@@ -166,15 +182,6 @@ class VariantState(StrEnum):
     UNREACHABLE = "Unreachable"
     FAILED = "Failed"
     SUSPENDED = "Suspended"
-
-
-class VariantMemory(ApiModel):
-    """What the variant was expected to need, and what it took at most."""
-
-    estimate: Quantity | None = None
-    """Estimated or declared before it was started."""
-    peak: Quantity | None = None
-    """Largest observed."""
 
 
 class VariantStatus(ApiModel):
@@ -206,6 +213,8 @@ class VariantStatus(ApiModel):
     """SHA-256 of the weights that are loaded."""
     memory: VariantMemory | None = None
     """Expected and observed memory."""
+    shape: ModelShape | None = None
+    """What the engine read in the model's files, kept for the next plan."""
 
 
 class ModelDeploymentStatus(Status):

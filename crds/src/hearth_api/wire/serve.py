@@ -26,6 +26,14 @@ class Task(StrEnum):
     EMBED = "Embed"
 
 
+class CacheType(StrEnum):
+    """How keys and values of the context are stored: 16, 8.5 or 4.5 bits a number."""
+
+    F16 = "F16"
+    Q8_0 = "Q8_0"
+    Q4_0 = "Q4_0"
+
+
 class ServeModel(StrictModel):
     """Where weights come from: package://, file:// or pvc-mounted paths; pinned by SHA-256 of the file."""
 
@@ -42,6 +50,8 @@ class ServeArgs(StrictModel):
     model: ServeModel
     context_tokens: int = Field(default=2048, ge=1)
     concurrency: int = Field(default=1, ge=1)
+    cache_type: CacheType | None = None
+    """Of the context; absent: F16. Absent is also what an older release understands."""
     max_waiting: int = Field(default=8, ge=0)
     """Requests that may wait in the replica for a slot; more are answered 503 in OpenAI's shape."""
     threads: int | None = Field(default=None, ge=1)
@@ -81,6 +91,34 @@ class MemoryInfo(LenientModel):
     peak: int
 
 
+class WeightsShape(LenientModel):
+    """What the header of a model's files says about the memory it needs. Absent: the header does not say."""
+
+    architecture: str | None = None
+    weights: int | None = None
+    """Bytes of the files."""
+    parameters: int | None = None
+    quantization: str | None = None
+    """As the field calls it: Q4_K_M, BF16, FP8."""
+    layers: int | None = None
+    cache_layers: int | None = None
+    """Layers with keys and values; the others keep a state of fixed size."""
+    hidden_size: int | None = None
+    vocabulary: int | None = None
+    tied_embeddings: bool | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    """Mean of key and value."""
+    sliding_window: int | None = None
+    """Tokens that all layers but `global_layers` look back."""
+    global_layers: int | None = None
+    kv_lora_rank: int | None = None
+    """MLA: one latent per token and layer instead of keys and values."""
+    rope_dim: int | None = None
+    recurrent_state: int | None = None
+    """Bytes for each request, all layers together."""
+
+
 class ServeInfo(LenientModel):
     """Answer of `GET <prefix>/info`."""
 
@@ -96,6 +134,8 @@ class ServeInfo(LenientModel):
     slots_busy: int
     tokens_produced: int
     memory: MemoryInfo
+    shape: WeightsShape | None = None
+    """Absent where the header of the weights could not be read, or an older release serves."""
     node: str
     pid: int
 

@@ -97,7 +97,7 @@ def _only(paths: list[Path], *, source: str, wanted: str) -> Path:
 
 def load_weights(path: Path, *, sha256: str | None, files: tuple[Path, ...] | None = None) -> Weights:
     """Hash the weight files and compare with the declared digest."""
-    parts = files or _gguf_parts(path)
+    parts = files or gguf_parts(path)
     digests = [(part, file_sha256(part)) for part in parts]
     digest = digests[0][1]
     if len(digests) > 1:
@@ -110,7 +110,8 @@ def load_weights(path: Path, *, sha256: str | None, files: tuple[Path, ...] | No
     return Weights(path=path, files=parts, digest=digest)
 
 
-def _gguf_parts(path: Path) -> tuple[Path, ...]:
+def gguf_parts(path: Path) -> tuple[Path, ...]:
+    """Return all parts of a split GGUF file by one of them; another file alone."""
     part = GGUF_PART.search(path.name)
     if part is None:
         return (path,)

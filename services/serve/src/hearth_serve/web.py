@@ -117,6 +117,7 @@ class ModelApp:
             slots_busy=self.slots.busy,
             tokens_produced=self._engine.tokens_produced,
             memory=machine.memory_info(),
+            shape=facts.shape,
             node=self._args.node,
             pid=os.getpid(),
         )

@@ -20,6 +20,7 @@ import aiohttp
 from hearth_api.wire.serve import ServeArgs, Task
 from hearth_serve.engines.protocol import Body, Embedded, EngineFacts
 from hearth_serve.errors import ApiError, StartError, context_exceeded, invalid
+from hearth_serve.shapes.known import known_shape
 from hearth_serve.sources import Weights, demand_magic, load_weights, locate
 
 BATCH = 256
@@ -75,6 +76,7 @@ class LlamaCppEngine:
             context_tokens=int(props["default_generation_settings"]["n_ctx"]),
             digest=weights.digest,
             dimensions=dimensions,
+            shape=known_shape(weights.files),
         )
         return cls(server=server, endpoint=endpoint, facts=facts)
 
@@ -172,6 +174,9 @@ def _parameters(args: ServeArgs, *, weights: Weights, threads: int, key: str) ->
     params.ui = False
     params.verbosity = 0  # its log would hold prompts
     params.n_batch = params.n_ubatch = BATCH
+    if args.cache_type is not None:
+        kind = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{args.cache_type.value}")
+        params.cache_type_k = params.cache_type_v = kind
     if args.task is Task.EMBED:
         params.embedding = True
         params.n_batch = params.n_ubatch = args.context_tokens  # a text is one step: attention looks both ways

@@ -11,6 +11,7 @@ from hearth_serve.engines.batches import plan_batches
 from hearth_serve.engines.protocol import Body, Embedded, EngineFacts
 from hearth_serve.engines.wordpiece import load_tokenizer
 from hearth_serve.errors import StartError, invalid
+from hearth_serve.shapes.known import known_shape
 from hearth_serve.sources import Weights, load_weights, locate
 
 MAX_POSITIONS = 512
@@ -36,11 +37,13 @@ class OnnxEngine:
         context = min(args.context_tokens, MAX_POSITIONS)
         tokenizer = load_tokenizer(path, digest=weights.digest, max_tokens=context)
         session = _open_session(weights.path, threads=threads)
+        dimensions = _dimensions(session, weights=weights)
         facts = EngineFacts(
             version=f"onnxruntime {_version()}",
             context_tokens=context,
             digest=weights.digest,
-            dimensions=_dimensions(session, weights=weights),
+            dimensions=dimensions,
+            shape=known_shape(weights.files, hidden_size=dimensions),
         )
         return cls(session=session, tokenizer=tokenizer, facts=facts, slots=args.concurrency)
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from hearth_api.wire.serve import WeightsShape
+
 Body = Mapping[str, object]
 
 
@@ -33,6 +35,8 @@ class EngineFacts:
     digest: str
     """SHA-256 of the weights in hex."""
     dimensions: int | None = None
+    shape: WeightsShape | None = None
+    """What the header of the weights says; None where it could not be read."""
 
 
 class Engine(Protocol):

@@ -20,6 +20,7 @@ from hearth_serve.engines.batches import plan_batches
 from hearth_serve.engines.chunks import Stops, chat_choice, encode_chunk, text_choice
 from hearth_serve.engines.protocol import Body, Embedded, EngineFacts
 from hearth_serve.errors import ApiError, StartError, context_exceeded, invalid
+from hearth_serve.shapes.known import known_shape
 from hearth_serve.sources import Weights, load_weights, locate
 
 DEFAULT_MAX_TOKENS = 512
@@ -88,6 +89,7 @@ class TransformersEngine:
             context_tokens=min(args.context_tokens, trained, _sentence_limit(weights.path) or args.context_tokens),
             digest=weights.digest,
             dimensions=model.config.hidden_size if args.task is Task.EMBED else None,
+            shape=known_shape(weights.files),
         )
         return cls(model=model.to(device).eval(), tokenizer=tokenizer, facts=facts, slots=args.concurrency)
 
