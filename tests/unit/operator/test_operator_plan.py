@@ -108,7 +108,7 @@ def test_models_that_fit_are_placed_with_the_sum() -> None:
         ready={"home"},
     )
     assert placed["a.cpu"].fits
-    assert placed["b.cpu"].message == "b.cpu: 1536Mi of 1792Mi planned on home"
+    assert placed["b.cpu"].message == "b.cpu: 512Mi of 1792Mi on home (declared in resources.memory)"
     assert planned_memory(placed.values(), "home") == 1536 * 1024**2
 
 
@@ -117,9 +117,9 @@ def test_the_younger_model_is_the_one_that_does_not_fit_and_is_told_the_numbers(
     placed = place([young, model("old")], {"home": managed_node()}, ready={"home"})
     assert placed["old.cpu"].fits
     refused = placed["young.cpu"]
-    assert (refused.fits, refused.reason) == (False, Reason.NO_CAPACITY)
+    assert (refused.fits, refused.reason) == (False, Reason.INSUFFICIENT_MEMORY)
     assert refused.message == (
-        "young.cpu needs 2Gi of memory, home has 1792Mi for models (0 kept in reserve) and already holds "
+        "young.cpu needs 2Gi of memory (declared in resources.memory), home has 1792Mi for models (0 kept in reserve) and already holds "
         "old.cpu 1Gi: 3Gi in sum, 768Mi would fit"
     )
 

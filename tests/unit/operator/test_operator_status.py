@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from hearth_api.conditions import find_condition
+from hearth_api.kinds.memory import MemorySource
 from hearth_api.reasons import Reason
 from hearth_api.wire.ingest import RunReport
 from hearth_api.wire.knowledge import KbStatus
@@ -13,6 +14,7 @@ from hearth_operator.facts import EndpointFacts, PodFacts, RayApp, RayNode, Reac
 from hearth_operator.plan.capacity import place
 from hearth_operator.status.conditions import false, transitions
 from hearth_operator.status.knowledge import knowledge_status
+from hearth_operator.status.memory import PlannedMemory
 from hearth_operator.status.messages import read_failure
 from hearth_operator.status.model import VariantFacts, model_status
 from hearth_operator.status.node import judge_version, node_ready, node_status
@@ -166,7 +168,7 @@ def facts(**changes):
         "reach": Reach.REACHABLE,
         "url": "https://x/chat/cpu",
         "fits": True,
-        "memory": 1024**3,
+        "memory": PlannedMemory(estimate=1024**3, source=MemorySource.DECLARED, words="declared", reserved=1024**3),
         "app": app(),
         "current": True,
         "serving": ServingFacts(info=info(), alive=True),
@@ -237,9 +239,9 @@ def facts(**changes):
             id="there is no such node",
         ),
         pytest.param(
-            {"fits": False, "app": None, "fit_reason": Reason.NO_CAPACITY, "fit_message": "2Gi of 1Gi"},
+            {"fits": False, "app": None, "fit_reason": Reason.INSUFFICIENT_MEMORY, "fit_message": "2Gi of 1Gi"},
             "Pending",
-            "NoCapacity",
+            "InsufficientMemory",
             "False",
             "False",
             id="it does not fit",
@@ -265,12 +267,12 @@ def test_the_catalog_is_what_the_gateway_reads(golden) -> None:
 def test_ready_names_the_cause() -> None:
     off = model_status(
         model(),
-        facts=[facts(fits=False, app=None, fit_reason=Reason.NO_CAPACITY, fit_message="2Gi of 1Gi")],
+        facts=[facts(fits=False, app=None, fit_reason=Reason.INSUFFICIENT_MEMORY, fit_message="2Gi of 1Gi")],
         refused=None,
         now=NOW,
     )
     ready = find_condition(off.conditions, "Ready")
-    assert (ready.reason, ready.message) == ("NoCapacity", "Fits: 2Gi of 1Gi")
+    assert (ready.reason, ready.message) == ("InsufficientMemory", "Fits: 2Gi of 1Gi")
 
 
 def test_a_fallback_serves_and_says_why() -> None:
@@ -332,7 +334,10 @@ def test_a_peak_that_creeps_up_is_no_news() -> None:
 def test_a_placement_feeds_fits() -> None:
     placed = place([model()], {"home": managed_node()}, ready=set())["chat.cpu"]
     status = model_status(model(), facts=[facts(fits=placed.fits, fit_message=placed.message)], refused=None, now=NOW)
-    assert find_condition(status.conditions, "Fits").message == "chat.cpu: 1Gi of 1792Mi planned on home"
+    assert (
+        find_condition(status.conditions, "Fits").message
+        == "chat.cpu: 1Gi of 1792Mi on home (declared in resources.memory)"
+    )
 
 
 # Ray's messages

@@ -4,23 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hearth_api.kinds import InferenceNode, ModelDeployment
-from hearth_api.kinds.model import Variant
-from hearth_api.quantities import format_bytes, to_bytes, to_millicores
 from hearth_api.reasons import Reason
 from hearth_operator import names
+from hearth_operator.plan.fit.alternatives import Advice
+from hearth_operator.plan.fit.estimate import show
+from hearth_operator.plan.fit.need import Need
+from hearth_operator.plan.request import Held, Request, held_room, read_requests, seniority
+from hearth_operator.plan.room import Room, allocatable, empty_room
 
-RAY_OVERHEAD_BYTES = 1280 * 1024**2
-"""What Ray's own processes take of a managed pod (measured 1.15-1.3 GB)."""
-_MEBI = 1024**2
+__all__ = ["Placement", "Plan", "allocatable", "place", "planned_memory", "seniority", "show"]
 
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What models may use of a node. None: not limited by what is declared."""
-
-    memory: int | None
-    millicores: int | None
-    gpus: int | None
+_LONGEST_SUM = 2400
+"""With what would fit it stays below the 4096 characters of a message in the catalog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +26,9 @@ class Placement:
     variant: str
     node: str | None = None
     fits: bool = False
-    memory: int | None = None
+    need: Need | None = None
+    reserved: int | None = None
+    """Room that it has on the node after this plan, also where it does not fit any more: nothing is sent away."""
     reason: Reason = Reason.FITS
     message: str = ""
 
@@ -40,154 +37,181 @@ class Placement:
         """Name of the Serve application."""
         return names.app_name(self.model, self.variant)
 
-
-@dataclass(slots=True)
-class _Load:
-    memory: int = 0
-    millicores: int = 0
-    gpus: int = 0
-    parts: tuple[str, ...] = ()
+    @property
+    def memory(self) -> int | None:
+        """What is planned for it."""
+        return self.need.total if self.need is not None else None
 
 
-def allocatable(node: InferenceNode) -> Capacity:
-    """Return a node's room for models: its accelerator's memory, or its pod's less Ray's own, minus the reserve."""
-    managed = node.spec.managed
-    memory: int | None = None
-    if node.spec.accelerator.memory is not None:
-        memory = to_bytes(node.spec.accelerator.memory)
-    elif managed is not None:
-        memory = to_bytes(managed.resources.memory) - RAY_OVERHEAD_BYTES
-    if memory is not None:
-        memory = max(0, memory - to_bytes(node.spec.reserve.memory))
-    millicores = None if managed is None else max(1000, -(-to_millicores(managed.resources.cpu) // 1000) * 1000)
-    return Capacity(memory=memory, millicores=millicores, gpus=None if managed is None else managed.gpus)
+class Plan(dict[str, Placement]):
+    """Placements by application name. What would fit instead is worked out only for who asks."""
+
+    advice: Advice
+
+    def explain(self, app: str) -> str:
+        """Return a placement's message; where memory is short, with what would fit."""
+        placement = self[app]
+        if placement.reason is not Reason.INSUFFICIENT_MEMORY:
+            return placement.message
+        return placement.message[:_LONGEST_SUM] + self.advice.sentence(
+            app, fitting={a for a, p in self.items() if p.fits}
+        )
 
 
 def place(
     models: Iterable[ModelDeployment], nodes: Mapping[str, InferenceNode], *, ready: frozenset[str] | set[str]
-) -> dict[str, Placement]:
+) -> Plan:
     """Return the placement of every variant by application name.
 
-    Older resources are placed first, so that a new one never takes the room of one that serves. `ready` are nodes
-    that may take a model now; they matter only where a selector leaves a choice.
+    Who has room keeps it. The others come by priority, then by age, and never take the room of one that has it.
+    `ready` are nodes that may take a model now; they matter only where a selector leaves a choice.
     """
-    loads: dict[str, _Load] = {name: _Load() for name in nodes}
-    result: dict[str, Placement] = {}
-    for model in sorted(models, key=seniority):
-        if model.spec.suspend:
-            continue
-        for variant in model.spec.variants:
-            placement = _place_one(model, variant, nodes, loads, ready=ready)
-            result[placement.app] = placement
-    return result
+    requests = read_requests(models, nodes, ready=ready)
+    held = {r.app: room for r in requests if (room := held_room(r, nodes)) is not None}
+    turn = _settle(requests, nodes, held)
+    plan = Plan(sorted((r.app, turn.result(r)) for r in requests))
+
+    def fits_without(app: str, gone: frozenset[str]) -> bool:
+        left = [r for r in requests if r.app not in gone]
+        return _settle(left, nodes, {a: room for a, room in held.items() if a not in gone}).places(app)
+
+    plan.advice = Advice({r.app: r for r in requests}, turn.rooms, fits_without=fits_without)
+    return plan
 
 
-def seniority(model: ModelDeployment) -> tuple[str, str]:
-    """Sort key: older first, then by name."""
-    created = model.metadata.creation_timestamp
-    return (created.isoformat() if created is not None else "9999", model.metadata.name)
+def _settle(requests: list[Request], nodes: Mapping[str, InferenceNode], held: Mapping[str, Held]) -> "_Turn":
+    """Repeat the round while somebody moved: that leaves room behind for who was before it in line."""
+    turn = _Turn(requests, nodes, held)
+    for _ in requests:
+        if not turn.moved:
+            break
+        held = {**held, **turn.moved}
+        turn = _Turn(requests, nodes, held)
+    return turn
 
 
-def _place_one(
-    model: ModelDeployment,
-    variant: Variant,
-    nodes: Mapping[str, InferenceNode],
-    loads: dict[str, _Load],
-    *,
-    ready: frozenset[str] | set[str],
-) -> Placement:
-    name = model.metadata.name
-    candidates = _candidates(model, variant, nodes, ready=ready)
-    if not candidates:
-        wanted = variant.node.name or ",".join(f"{k}={v}" for k, v in sorted((variant.node.selector or {}).items()))
-        how = "is called" if variant.node.name else "has the labels"
-        message = f"variant {variant.name}: no InferenceNode {how} {wanted}"
-        return Placement(model=name, variant=variant.name, reason=Reason.NODE_NOT_FOUND, message=message)
-    refusals = []
-    for node in candidates:
-        refusal = _refusal(name, variant, nodes[node], loads[node])
-        if refusal is None:
-            return _take(name, variant, nodes[node], loads[node])
-        refusals.append(refusal)
+class _Turn:
+    """One round over all requests."""
+
+    def __init__(self, requests: list[Request], nodes: Mapping[str, InferenceNode], held: Mapping[str, Held]) -> None:
+        self.rooms: dict[str, Room] = {name: empty_room(node) for name, node in nodes.items()}
+        self.moved: dict[str, Held] = {}
+        self._nodes = nodes
+        self._held = held
+        self._placed: dict[str, str] = {}
+        waiting = [r for r in requests if not self._stays(r)]
+        for request in waiting:
+            self._hold(request)
+        for request in sorted(waiting, key=lambda r: r.turn):
+            self._choose(request)
+
+    def _stays(self, request: Request) -> bool:
+        """Keep one where it is if it asks for no more than it has and its node still has that much."""
+        held = self._held.get(request.app)
+        if held is None or held.node != request.candidates[0]:
+            return False
+        tenant = request.tenant(request.need(self._nodes[held.node]).total)
+        room = self.rooms[held.node]
+        if (tenant.memory or 0) > held.memory or room.lacks(tenant) is not None:
+            return False
+        room.add(tenant)
+        self._placed[request.app] = held.node
+        return True
+
+    def _hold(self, request: Request) -> None:
+        held = self._held.get(request.app)
+        if held is not None:
+            self.rooms[held.node].add(request.tenant(held.memory))
+
+    def _choose(self, request: Request) -> None:
+        held = self._held.get(request.app)
+        for name in request.candidates:
+            room = self.rooms[name]
+            tenant = request.tenant(request.need(room.node).total)
+            own = room.remove(request.app)
+            if room.lacks(tenant) is None:
+                if held is not None and held.node != name:
+                    self.rooms[held.node].remove(request.app)
+                    self.moved[request.app] = Held(node=name, memory=tenant.memory or 0)
+                room.add(tenant)
+                self._placed[request.app] = name
+                return
+            if own is not None:
+                room.add(own)
+
+    def places(self, app: str) -> bool:
+        """Whether an application has found room."""
+        return app in self._placed
+
+    def result(self, request: Request) -> Placement:
+        """Return the placement of a request after the round."""
+        model, variant = request.model.metadata.name, request.variant.name
+        if not request.candidates:
+            return _nowhere(request)
+        held = self._held.get(request.app)
+        name = self._placed.get(request.app)
+        if name is not None:
+            return _fitting(request, self.rooms[name])
+        stays = held.node if held is not None else request.variant.node.name
+        need = request.need(self._nodes[stays or request.candidates[0]])
+        refusals = [_refusal(request, self.rooms[candidate]) for candidate in request.candidates]
+        short = any(reason is Reason.INSUFFICIENT_MEMORY for reason, _ in refusals)
+        return Placement(
+            model=model,
+            variant=variant,
+            node=stays,
+            need=need,
+            reserved=held.memory if held is not None else None,
+            reason=Reason.INSUFFICIENT_MEMORY if short else Reason.NO_CAPACITY,
+            message="; ".join(message for _, message in refusals[:4]),
+        )
+
+
+def _nowhere(request: Request) -> Placement:
+    node = request.variant.node
+    wanted = node.name or ",".join(f"{k}={v}" for k, v in sorted((node.selector or {}).items()))
+    how = "is called" if node.name else "has the labels"
     return Placement(
-        model=name,
-        variant=variant.name,
-        node=candidates[0] if variant.node.name else None,
-        memory=variant.resources.memory_bytes,
-        reason=Reason.NO_CAPACITY,
-        message="; ".join(refusals),
+        model=request.model.metadata.name,
+        variant=request.variant.name,
+        reason=Reason.NODE_NOT_FOUND,
+        message=f"variant {request.variant.name}: no InferenceNode {how} {wanted}",
     )
 
 
-def _candidates(
-    model: ModelDeployment,
-    variant: Variant,
-    nodes: Mapping[str, InferenceNode],
-    *,
-    ready: frozenset[str] | set[str],
-) -> list[str]:
-    if variant.node.name is not None:
-        return [variant.node.name] if variant.node.name in nodes else []
-    selector = variant.node.selector or {}
-    matching = [n for n, node in sorted(nodes.items()) if selector.items() <= node.metadata.labels.items()]
-    current = next((v.node for v in model.status.variants if v.name == variant.name), None)
-    # A variant stays where it is as long as that node is ready: moving reloads its weights.
-    return sorted(matching, key=lambda n: (n not in ready, n != current, n))
-
-
-def _refusal(model: str, variant: Variant, node: InferenceNode, load: _Load) -> str | None:
-    room = allocatable(node)
-    app = names.app_name(model, variant.name)
-    need = variant.resources.memory_bytes or 0
-    where = node.metadata.name
-    if room.memory is not None and load.memory + need > room.memory:
-        planned = ", ".join(load.parts) or "nothing"
-        return (
-            f"{app} needs {show(need)} of memory, {where} has {show(room.memory)} for models "
-            f"({show(to_bytes(node.spec.reserve.memory))} kept in reserve) and already holds {planned}: "
-            f"{show(load.memory + need)} in sum, {show(max(0, room.memory - load.memory))} would fit"
-        )
-    cores = to_millicores(variant.resources.cpu)
-    if room.millicores is not None and load.millicores + cores > room.millicores:
-        return (
-            f"{app} needs {cores / 1000:g} cores, {where} has {room.millicores / 1000:g} "
-            f"and {load.millicores / 1000:g} are planned"
-        )
-    if room.gpus is not None and load.gpus + variant.resources.gpus > room.gpus:
-        return f"{app} needs {variant.resources.gpus} GPUs, {where} has {room.gpus} and {load.gpus} are planned"
-    return None
-
-
-def _take(model: str, variant: Variant, node: InferenceNode, load: _Load) -> Placement:
-    app = names.app_name(model, variant.name)
-    need = variant.resources.memory_bytes
-    load.memory += need or 0
-    load.millicores += to_millicores(variant.resources.cpu)
-    load.gpus += variant.resources.gpus
-    load.parts = (*load.parts, f"{app} {show(need)}" if need is not None else f"{app} (not declared)")
-    room = allocatable(node).memory
-    of = f" of {show(room)}" if room is not None else ""
-    message = f"{app}: {show(load.memory)}{of} planned on {node.metadata.name}"
-    reason = Reason.FITS
-    if need is None:
+def _fitting(request: Request, room: Room) -> Placement:
+    need, where = request.need(room.node), room.node.metadata.name
+    if need.total is None:
         reason = Reason.SIZE_UNKNOWN
-        message = f"{app}: resources.memory is not set, so it counts as nothing on {node.metadata.name}"
+        message = f"{request.app}: its memory is {need.words}, so it counts as nothing on {where}"
+    else:
+        reason = Reason.FITS
+        of = f" of {show(room.capacity.memory)}" if room.capacity.memory is not None else ""
+        message = f"{request.app}: {show(need.total)}{of} on {where} ({need.words})"
     return Placement(
-        model=model,
-        variant=variant.name,
-        node=node.metadata.name,
+        model=request.model.metadata.name,
+        variant=request.variant.name,
+        node=where,
         fits=True,
-        memory=need,
+        need=need,
+        reserved=need.total or 0,
         reason=reason,
         message=message,
     )
 
 
+def _refusal(request: Request, room: Room) -> tuple[Reason, str]:
+    """Return why it does not fit, counting all that the round placed. What it holds itself is not in its own way."""
+    need = request.need(room.node)
+    own = room.remove(request.app)
+    found = room.shortage(request.tenant(need.total), words=need.words)
+    if own is not None:
+        room.add(own)
+    if found is None:
+        return Reason.NO_CAPACITY, f"{request.app} had no room on {room.node.metadata.name}"
+    return found.reason, found.message
+
+
 def planned_memory(placements: Iterable[Placement], node: str) -> int:
-    """Return the bytes that are planned on a node."""
-    return sum(p.memory or 0 for p in placements if p.fits and p.node == node)
-
-
-def show(count: int) -> str:
-    """Return bytes for a person: whole mebibytes, as a quantity."""
-    return format_bytes(-(-count // _MEBI) * _MEBI) if count else "0"
+    """Return the bytes that are kept for models on a node."""
+    return sum(p.reserved or 0 for p in placements if p.node == node)

@@ -9,7 +9,7 @@ from hearth_api.kinds.source import Imap
 from hearth_operator import names
 from hearth_operator.errors import InvalidSpecError
 from hearth_operator.plan.aliases import taken_by
-from hearth_operator.plan.capacity import Placement, allocatable, place, planned_memory, show
+from hearth_operator.plan.capacity import Placement, Plan, allocatable, place, planned_memory, show
 from hearth_operator.plan.serve_document import build_application
 
 
@@ -43,7 +43,7 @@ def _node(name: str, node: InferenceNode, placed: dict[str, Placement]) -> str:
     return f"{names.NODE} {name}: {how}; {show(planned_memory(placed.values(), name))}{of} planned"
 
 
-def _model(model: ModelDeployment, nodes: dict[str, InferenceNode], placed: dict[str, Placement]) -> Iterator[str]:
+def _model(model: ModelDeployment, nodes: dict[str, InferenceNode], placed: Plan) -> Iterator[str]:
     name = model.metadata.name
     if model.spec.suspend:
         yield f"{names.MODEL} {name}: suspended"
@@ -52,7 +52,7 @@ def _model(model: ModelDeployment, nodes: dict[str, InferenceNode], placed: dict
         placement = placed[names.app_name(name, variant.name)]
         node = nodes.get(placement.node or "")
         if node is None or not placement.fits:
-            yield f"{names.MODEL} {name}: {placement.reason}: {placement.message}"
+            yield f"{names.MODEL} {name}: {placement.reason}: {placed.explain(placement.app)}"
             continue
         try:
             app = build_application(model, variant, node)
@@ -61,6 +61,7 @@ def _model(model: ModelDeployment, nodes: dict[str, InferenceNode], placed: dict
             continue
         source = app["args"]["model"]["source"]
         yield f"{names.MODEL} {name}: deploy {app['name']} on {node.metadata.name} ({variant.engine}, {source})"
+        yield f"  {placement.message}"
 
 
 def _knowledge(kb: KnowledgeBase, models: set[str]) -> str:

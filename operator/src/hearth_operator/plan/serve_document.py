@@ -16,7 +16,7 @@ from hearth_api.kinds import InferenceNode, ModelDeployment
 from hearth_api.kinds.model import Variant
 from hearth_api.kinds.node import AcceleratorType
 from hearth_api.quantities import to_millicores
-from hearth_api.wire.serve import Engine, ServeArgs, ServeModel, ServeTunables
+from hearth_api.wire.serve import CacheType, Engine, ServeArgs, ServeModel, ServeTunables
 from hearth_operator import names
 from hearth_operator.errors import InvalidSpecError
 from hearth_operator.facts import RayApp
@@ -56,6 +56,7 @@ def build_application(model: ModelDeployment, variant: Variant, node: InferenceN
         model=ServeModel(source=resolve_source(variant, node), sha256=variant.model.sha256),
         context_tokens=variant.context.max_tokens,
         concurrency=variant.context.concurrency,
+        cache_type=variant.context.cache_type if variant.context.cache_type is not CacheType.F16 else None,
         threads=variant.threads,
         gpu_layers=_gpu_layers(variant, node),
         memory_bytes=variant.resources.memory_bytes or 0,

@@ -11,7 +11,7 @@ from hearth_operator.clients.ray import RayApi
 from hearth_operator.errors import InvalidSpecError, OperatorError, UnreachableError
 from hearth_operator.facts import EndpointFacts, RayNode, Reach
 from hearth_operator.plan.aliases import taken_by
-from hearth_operator.plan.capacity import Placement, place
+from hearth_operator.plan.capacity import Plan, place
 from hearth_operator.plan.serve_document import Application, ServePlan, build_application, pin_labels, plan_put
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.observe import Fleet, observe_fleet
@@ -173,7 +173,7 @@ def ready_nodes(ctx: Context, fleet: Fleet) -> set[str]:
     return result
 
 
-def placements(ctx: Context, fleet: Fleet) -> dict[str, Placement]:
+def placements(ctx: Context, fleet: Fleet) -> Plan:
     """Return where every variant goes, by application name."""
     return place(fleet.models, fleet.nodes, ready=ready_nodes(ctx, fleet))
 

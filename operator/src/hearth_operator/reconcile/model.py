@@ -11,8 +11,9 @@ from hearth_operator import names
 from hearth_operator.errors import ConflictError, InvalidSpecError
 from hearth_operator.facts import EndpointFacts, RayApp, Reach
 from hearth_operator.plan.aliases import taken_by
-from hearth_operator.plan.capacity import Placement
+from hearth_operator.plan.capacity import Placement, Plan
 from hearth_operator.plan.difference import covers
+from hearth_operator.plan.fit.need import status_of
 from hearth_operator.plan.serve_document import build_application, pin_labels
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.endpoint import placements
@@ -23,6 +24,7 @@ from hearth_operator.reconcile.report import write_status
 from hearth_operator.reconcile.secrets import node_urls, secret_refs
 from hearth_operator.reconcile.world import EndpointState
 from hearth_operator.status.conditions import Verdict, false
+from hearth_operator.status.memory import NOT_PLANNED, PlannedMemory
 from hearth_operator.status.model import VariantFacts, model_status
 from hearth_operator.status.node import judge_version, node_ready
 
@@ -57,15 +59,14 @@ def _refusal(fleet: Fleet, model: ModelDeployment) -> Verdict | None:
     return false(Reason.ALIAS_TAKEN, f"{taken[0]} belongs to ModelDeployment {taken[1]}, which is older")
 
 
-async def _observe(
-    ctx: Context, model: ModelDeployment, variant: Variant, fleet: Fleet, placed: dict[str, Placement]
-) -> VariantFacts:
+async def _observe(ctx: Context, model: ModelDeployment, variant: Variant, fleet: Fleet, placed: Plan) -> VariantFacts:
     app_name = names.app_name(model.metadata.name, variant.name)
     placement = placed.get(app_name)
     node = fleet.nodes.get((placement.node if placement else None) or variant.node.name or "")
-    facts = VariantFacts(variant=variant, memory=variant.resources.memory_bytes)
+    facts = VariantFacts(variant=variant, before=status_of(model, variant.name))
     if placement is not None:
-        facts = replace(facts, fits=placement.fits, fit_reason=placement.reason, fit_message=placement.message)
+        facts = replace(facts, memory=_planned_memory(placement), fits=placement.fits, fit_reason=placement.reason)
+        facts = replace(facts, fit_message=placed.explain(app_name))
     if node is None:
         forget_serving(ctx, app_name)
         return facts
@@ -90,6 +91,13 @@ async def _observe(
     serving = await observe_serving(ctx, node, app_name, url=facts.url or "", app=app)
     facts = replace(facts, serving=serving)
     return replace(facts, overdue=_overdue(ctx, model, facts))
+
+
+def _planned_memory(placement: Placement) -> PlannedMemory:
+    need = placement.need
+    if need is None:
+        return NOT_PLANNED
+    return PlannedMemory(estimate=need.total, source=need.source, words=need.words, reserved=placement.reserved)
 
 
 def _visible_app(endpoint: EndpointState | None, name: str, wanted: dict[str, Any] | None) -> RayApp | None:

@@ -48,7 +48,7 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
     if node.spec.managed is not None and not facts.reachable:
         pod = pod_facts(await ctx.kube.list_all("Pod", labels={names.LABEL_KIND: names.NODE, names.LABEL_NAME: name}))
     fleet = await observe_fleet(ctx)
-    placed = [p for p in placements(ctx, fleet).values() if p.fits and p.node == name]
+    placed = [p for p in placements(ctx, fleet).values() if p.reserved is not None and p.node == name]
     room = allocatable(node)
     status = node_status(
         node,

@@ -7,15 +7,12 @@ from datetime import datetime
 from hearth_api.conditions import ConditionType
 from hearth_api.kinds import ModelDeployment
 from hearth_api.kinds.fields import SecretKeyRef
-from hearth_api.kinds.model import ModelDeploymentStatus, Variant, VariantMemory, VariantState, VariantStatus
-from hearth_api.quantities import format_bytes
+from hearth_api.kinds.model import ModelDeploymentStatus, Variant, VariantState, VariantStatus
 from hearth_api.reasons import Reason
 from hearth_operator.facts import NOTHING_SAID, RayApp, Reach, ServingFacts
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
+from hearth_operator.status.memory import NOT_PLANNED, PlannedMemory, variant_memory
 from hearth_operator.status.messages import clean_message, read_failure
-
-_MEMORY_STEP = 32 * 1024**2
-"""A peak that creeps up is no news until it is this much larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +31,9 @@ class VariantFacts:
     fits: bool = False
     fit_reason: Reason = Reason.FITS
     fit_message: str = ""
-    memory: int | None = None
+    memory: PlannedMemory = NOT_PLANNED
+    before: VariantStatus | None = None
+    """What the status said so far."""
     invalid: str | None = None
     """Why this variant cannot be carried out on its node."""
     app: RayApp | None = None
@@ -48,13 +47,7 @@ def variant_status(facts: VariantFacts, *, suspended: bool) -> VariantStatus:
     """Return the catalog's entry of one variant."""
     state, reason, message = _state(facts, suspended=suspended)
     info = facts.serving.info
-    peak = -(-info.memory.peak // _MEMORY_STEP) * _MEMORY_STEP if info is not None else None
-    memory = None
-    if facts.memory is not None or peak is not None:
-        memory = VariantMemory(
-            estimate=format_bytes(facts.memory) if facts.memory is not None else None,
-            peak=format_bytes(peak) if peak is not None else None,
-        )
+    memory, shape = variant_memory(facts.variant, facts.memory, info=info, current=facts.current, before=facts.before)
     return VariantStatus(
         name=facts.variant.name,
         node=facts.node,
@@ -69,6 +62,7 @@ def variant_status(facts: VariantFacts, *, suspended: bool) -> VariantStatus:
         slots=info.slots_total if info is not None else None,
         model_digest=info.model_digest if info is not None else None,
         memory=memory,
+        shape=shape,
     )
 
 
@@ -160,9 +154,9 @@ def _causes(verdicts: dict[ConditionType, Verdict]) -> tuple[ConditionType, ...]
 
 def _judge_fits(facts: Sequence[VariantFacts]) -> Verdict:
     missing = [f for f in facts if f.fit_reason is Reason.NODE_NOT_FOUND]
-    too_big = [f for f in facts if not f.fits and f.fit_reason is Reason.NO_CAPACITY]
+    too_big = [f for f in facts if not f.fits and f.fit_reason in {Reason.INSUFFICIENT_MEMORY, Reason.NO_CAPACITY}]
     if too_big:
-        return false(Reason.NO_CAPACITY, "; ".join(f.fit_message for f in too_big))
+        return false(too_big[0].fit_reason, "; ".join(f.fit_message for f in too_big))
     if missing:
         return false(Reason.NODE_NOT_FOUND, "; ".join(f.fit_message for f in missing))
     if any(not f.fits for f in facts):

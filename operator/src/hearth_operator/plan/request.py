@@ -1,0 +1,116 @@
+"""What one variant asks for: its candidates, what it needs on each, and the room that it holds already."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from hearth_api.kinds import InferenceNode, ModelDeployment
+from hearth_api.kinds.model import Variant, VariantState, VariantStatus
+from hearth_api.quantities import to_bytes, to_millicores
+from hearth_operator import names
+from hearth_operator.plan.fit.need import Need, need_of, status_of
+from hearth_operator.plan.room import Tenant
+
+_RUNS = frozenset({VariantState.AVAILABLE, VariantState.LOADING, VariantState.UNREACHABLE, VariantState.FAILED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Room that a variant has: nobody is placed into it."""
+
+    node: str
+    memory: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One variant that wants a place."""
+
+    model: ModelDeployment
+    variant: Variant
+    app: str
+    rank: int
+    candidates: tuple[str, ...]
+    """Nodes, most wanted first."""
+    before: VariantStatus | None
+    _needs: dict[str, Need] = field(default_factory=dict, compare=False, repr=False)
+
+    def need(self, node: InferenceNode) -> Need:
+        """Return what it needs on a node."""
+        name = node.metadata.name
+        if name not in self._needs:
+            self._needs[name] = need_of(self.variant, self.model.spec.task, node, before=self.before)
+        return self._needs[name]
+
+    def tenant(self, memory: int | None, *, variant: Variant | None = None) -> Tenant:
+        """Return what it takes with so much memory."""
+        resources = (variant or self.variant).resources
+        return Tenant(
+            app=self.app,
+            memory=memory,
+            millicores=to_millicores(resources.cpu),
+            gpus=resources.gpus,
+            priority=self.model.spec.priority,
+            rank=self.rank,
+        )
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Sort key among those that wait: higher priority first, then older."""
+        return (-self.model.spec.priority, self.rank)
+
+
+def seniority(model: ModelDeployment) -> tuple[str, str]:
+    """Sort key: older first, then by name."""
+    created = model.metadata.creation_timestamp
+    return (created.isoformat() if created is not None else "9999", model.metadata.name)
+
+
+def read_requests(
+    models: Iterable[ModelDeployment], nodes: Mapping[str, InferenceNode], *, ready: frozenset[str] | set[str]
+) -> list[Request]:
+    """Return the requests of all models that are not suspended, oldest first."""
+    requests: list[Request] = []
+    for model in sorted(models, key=seniority):
+        if model.spec.suspend:
+            continue
+        for variant in model.spec.variants:
+            before = status_of(model, variant.name)
+            current = before.node if before is not None else None
+            requests.append(
+                Request(
+                    model=model,
+                    variant=variant,
+                    app=names.app_name(model.metadata.name, variant.name),
+                    rank=len(requests),
+                    candidates=_candidates(variant, nodes, current=current, ready=ready),
+                    before=before,
+                )
+            )
+    return requests
+
+
+def _candidates(
+    variant: Variant, nodes: Mapping[str, InferenceNode], *, current: str | None, ready: frozenset[str] | set[str]
+) -> tuple[str, ...]:
+    if variant.node.name is not None:
+        return (variant.node.name,) if variant.node.name in nodes else ()
+    selector = variant.node.selector or {}
+    matching = [n for n, node in sorted(nodes.items()) if selector.items() <= node.metadata.labels.items()]
+    # A variant stays where it is as long as that node is ready: moving reloads its weights.
+    return tuple(sorted(matching, key=lambda n: (n not in ready, n != current, n)))
+
+
+def held_room(request: Request, nodes: Mapping[str, InferenceNode]) -> Held | None:
+    """Return the room that a variant has by its status, if it still may be there."""
+    before = request.before
+    if before is None or before.node is None or before.node not in request.candidates:
+        return None
+    memory = before.memory
+    if memory is not None and memory.reserved is not None:
+        size = to_bytes(memory.reserved)
+    elif before.state in _RUNS:  # written by a release that did not say what it had reserved
+        size = to_bytes(memory.estimate) if memory is not None and memory.estimate is not None else 0
+    else:
+        return None
+    need = request.need(nodes[before.node])
+    return Held(node=before.node, memory=max(size, need.total or 0) if need.runs else size)

@@ -1,0 +1,134 @@
+"""What a node has for models, what is planned there, and what is short."""
+
+from dataclasses import dataclass, field
+
+from hearth_api.kinds import InferenceNode
+from hearth_api.quantities import to_bytes, to_millicores
+from hearth_api.reasons import Reason
+from hearth_operator.plan.fit.estimate import show
+
+RAY_OVERHEAD_BYTES = 1280 * 1024**2
+"""What Ray's own processes take of a managed pod (measured 1.15-1.3 GB)."""
+_MOST_NAMED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What models may use of a node. None: not limited by what is declared."""
+
+    memory: int | None
+    millicores: int | None
+    gpus: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """What one application takes. `memory` None is not known and counts as nothing."""
+
+    app: str
+    memory: int | None
+    millicores: int = 0
+    gpus: int = 0
+    priority: int = 0
+    rank: int = 0
+    """Position by age: the oldest is 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """Why a tenant does not fit, in words."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(slots=True)
+class Room:
+    """A node with its tenants."""
+
+    node: InferenceNode
+    capacity: Capacity
+    reserve: int
+    tenants: dict[str, Tenant] = field(default_factory=dict)
+    memory: int = 0
+    millicores: int = 0
+    gpus: int = 0
+
+    def add(self, tenant: Tenant) -> None:
+        """Count a tenant, instead of what the same application took before."""
+        self.remove(tenant.app)
+        self.tenants[tenant.app] = tenant
+        self._count(tenant, 1)
+
+    def remove(self, app: str) -> Tenant | None:
+        """Forget a tenant; return it."""
+        tenant = self.tenants.pop(app, None)
+        if tenant is not None:
+            self._count(tenant, -1)
+        return tenant
+
+    def _count(self, tenant: Tenant, sign: int) -> None:
+        self.memory += sign * (tenant.memory or 0)
+        self.millicores += sign * tenant.millicores
+        self.gpus += sign * tenant.gpus
+
+    def lacks(self, tenant: Tenant) -> Reason | None:
+        """Return what is short for a tenant that is not here."""
+        room = self.capacity
+        if tenant.memory is not None and room.memory is not None and self.memory + tenant.memory > room.memory:
+            return Reason.INSUFFICIENT_MEMORY
+        if room.millicores is not None and self.millicores + tenant.millicores > room.millicores:
+            return Reason.NO_CAPACITY
+        if room.gpus is not None and self.gpus + tenant.gpus > room.gpus:
+            return Reason.NO_CAPACITY
+        return None
+
+    def shortage(self, tenant: Tenant, *, words: str) -> Shortage | None:
+        """Return the same with the numbers. `words` say where the need comes from."""
+        reason = self.lacks(tenant)
+        if reason is None:
+            return None
+        where, room = self.node.metadata.name, self.capacity
+        if reason is Reason.INSUFFICIENT_MEMORY:
+            return Shortage(reason=reason, message=self._sum(tenant, words=words))
+        if room.millicores is not None and self.millicores + tenant.millicores > room.millicores:
+            message = (
+                f"{tenant.app} needs {tenant.millicores / 1000:g} cores, {where} has {room.millicores / 1000:g} "
+                f"and {self.millicores / 1000:g} are planned"
+            )
+        else:
+            message = f"{tenant.app} needs {tenant.gpus} GPUs, {where} has {room.gpus} and {self.gpus} are planned"
+        return Shortage(reason=reason, message=message)
+
+    def _sum(self, tenant: Tenant, *, words: str) -> str:
+        need, room = tenant.memory or 0, self.capacity.memory or 0
+        return (
+            f"{tenant.app} needs {show(need)} of memory ({words}), {self.node.metadata.name} has {show(room)} for "
+            f"models ({show(self.reserve)} kept in reserve) and already holds {self._named()}: "
+            f"{show(self.memory + need)} in sum, {show(max(0, room - self.memory))} would fit"
+        )
+
+    def _named(self) -> str:
+        largest = sorted(self.tenants.values(), key=lambda t: (-(t.memory or 0), t.app))
+        named = [f"{t.app} {show(t.memory)}" if t.memory is not None else f"{t.app} (not known)" for t in largest]
+        more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+        return (", ".join(named[:_MOST_NAMED]) + more) or "nothing"
+
+
+def allocatable(node: InferenceNode) -> Capacity:
+    """Return a node's room for models: its accelerator's memory, or its pod's less Ray's own, minus the reserve."""
+    managed = node.spec.managed
+    memory: int | None = None
+    if node.spec.accelerator.memory is not None:
+        memory = to_bytes(node.spec.accelerator.memory)
+    elif managed is not None:
+        memory = to_bytes(managed.resources.memory) - RAY_OVERHEAD_BYTES
+    if memory is not None:
+        memory = max(0, memory - to_bytes(node.spec.reserve.memory))
+    millicores = None if managed is None else max(1000, -(-to_millicores(managed.resources.cpu) // 1000) * 1000)
+    return Capacity(memory=memory, millicores=millicores, gpus=None if managed is None else managed.gpus)
+
+
+def empty_room(node: InferenceNode) -> Room:
+    """Return a node without tenants."""
+    return Room(node=node, capacity=allocatable(node), reserve=to_bytes(node.spec.reserve.memory))
