@@ -5,6 +5,7 @@ Only the forms that the schema accepts: decimal digits with an optional fraction
 
 import re
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 _PARTS = re.compile(r"^([0-9]+(?:\.[0-9]{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
@@ -32,11 +33,13 @@ def parse_quantity(text: str) -> Decimal:
     return Decimal(match[1]) * _FACTORS[match[2] or ""]
 
 
+@lru_cache(maxsize=4096)
 def to_bytes(text: str) -> int:
     """Return whole bytes, rounded up as Kubernetes does."""
     return int(parse_quantity(text).to_integral_value(rounding=ROUND_CEILING))
 
 
+@lru_cache(maxsize=4096)
 def to_millicores(text: str) -> int:
     """Return thousandths of a core, rounded up as Kubernetes does."""
     return int((parse_quantity(text) * 1000).to_integral_value(rounding=ROUND_CEILING))

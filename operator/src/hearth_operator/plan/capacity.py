@@ -1,7 +1,7 @@
 """Where each variant goes, and whether it fits: decided before Ray is asked."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from hearth_api.kinds import InferenceNode, ModelDeployment
 from hearth_api.reasons import Reason
@@ -30,7 +30,12 @@ class Placement:
     reserved: int | None = None
     """Room that it has on the node after this plan, also where it does not fit any more: nothing is sent away."""
     reason: Reason = Reason.FITS
-    message: str = ""
+    say: Callable[[], str] = field(default=str, compare=False, repr=False)
+
+    @property
+    def message(self) -> str:
+        """The numbers in words: put together only for who reads them."""
+        return self.say()
 
     @property
     def app(self) -> str:
@@ -154,8 +159,8 @@ class _Turn:
             return _fitting(request, self.rooms[name])
         stays = held.node if held is not None else request.variant.node.name
         need = request.need(self._nodes[stays or request.candidates[0]])
-        refusals = [_refusal(request, self.rooms[candidate]) for candidate in request.candidates]
-        short = any(reason is Reason.INSUFFICIENT_MEMORY for reason, _ in refusals)
+        rooms = [self.rooms[candidate] for candidate in request.candidates]
+        short = any(_lack(request, room) is Reason.INSUFFICIENT_MEMORY for room in rooms)
         return Placement(
             model=model,
             variant=variant,
@@ -163,7 +168,7 @@ class _Turn:
             need=need,
             reserved=held.memory if held is not None else None,
             reason=Reason.INSUFFICIENT_MEMORY if short else Reason.NO_CAPACITY,
-            message="; ".join(message for _, message in refusals[:4]),
+            say=lambda: "; ".join(_refusal(request, room) for room in rooms[:4]),
         )
 
 
@@ -175,41 +180,43 @@ def _nowhere(request: Request) -> Placement:
         model=request.model.metadata.name,
         variant=request.variant.name,
         reason=Reason.NODE_NOT_FOUND,
-        message=f"variant {request.variant.name}: no InferenceNode {how} {wanted}",
+        say=lambda: f"variant {request.variant.name}: no InferenceNode {how} {wanted}",
     )
 
 
 def _fitting(request: Request, room: Room) -> Placement:
-    need, where = request.need(room.node), room.node.metadata.name
-    if need.total is None:
-        reason = Reason.SIZE_UNKNOWN
-        message = f"{request.app}: its memory is {need.words}, so it counts as nothing on {where}"
-    else:
-        reason = Reason.FITS
-        of = f" of {show(room.capacity.memory)}" if room.capacity.memory is not None else ""
-        message = f"{request.app}: {show(need.total)}{of} on {where} ({need.words})"
+    need = request.need(room.node)
     return Placement(
         model=request.model.metadata.name,
         variant=request.variant.name,
-        node=where,
+        node=room.node.metadata.name,
         fits=True,
         need=need,
         reserved=need.total or 0,
-        reason=reason,
-        message=message,
+        reason=Reason.FITS if need.total is not None else Reason.SIZE_UNKNOWN,
+        say=lambda: _fit(request, room),
     )
 
 
-def _refusal(request: Request, room: Room) -> tuple[Reason, str]:
-    """Return why it does not fit, counting all that the round placed. What it holds itself is not in its own way."""
+def _fit(request: Request, room: Room) -> str:
+    need, where = request.need(room.node), room.node.metadata.name
+    if need.total is None:
+        return f"{request.app}: its memory is {need.words}, so it counts as nothing on {where}"
+    of = f" of {show(room.capacity.memory)}" if room.capacity.memory is not None else ""
+    return f"{request.app}: {show(need.total)}{of} on {where} ({need.words})"
+
+
+def _lack(request: Request, room: Room) -> Reason | None:
+    """Return what is short, counting all that the round placed. What it holds itself is not in its own way."""
+    with room.without(request.app):
+        return room.lacks(request.tenant(request.need(room.node).total))
+
+
+def _refusal(request: Request, room: Room) -> str:
     need = request.need(room.node)
-    own = room.remove(request.app)
-    found = room.shortage(request.tenant(need.total), words=need.words)
-    if own is not None:
-        room.add(own)
-    if found is None:
-        return Reason.NO_CAPACITY, f"{request.app} had no room on {room.node.metadata.name}"
-    return found.reason, found.message
+    with room.without(request.app):
+        found = room.shortage(request.tenant(need.total), words=need.words)
+    return found or f"{request.app} had no room on {room.node.metadata.name}"
 
 
 def planned_memory(placements: Iterable[Placement], node: str) -> int:

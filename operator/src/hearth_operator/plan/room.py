@@ -1,6 +1,9 @@
 """What a node has for models, what is planned there, and what is short."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 from hearth_api.kinds import InferenceNode
 from hearth_api.quantities import to_bytes, to_millicores
@@ -34,14 +37,6 @@ class Tenant:
     """Position by age: the oldest is 0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shortage:
-    """Why a tenant does not fit, in words."""
-
-    reason: Reason
-    message: str
-
-
 @dataclass(slots=True)
 class Room:
     """A node with its tenants."""
@@ -67,6 +62,16 @@ class Room:
             self._count(tenant, -1)
         return tenant
 
+    @contextmanager
+    def without(self, app: str) -> Iterator[None]:
+        """Leave a tenant out for a moment."""
+        tenant = self.remove(app)
+        try:
+            yield
+        finally:
+            if tenant is not None:
+                self.add(tenant)
+
     def _count(self, tenant: Tenant, sign: int) -> None:
         self.memory += sign * (tenant.memory or 0)
         self.millicores += sign * tenant.millicores
@@ -83,22 +88,20 @@ class Room:
             return Reason.NO_CAPACITY
         return None
 
-    def shortage(self, tenant: Tenant, *, words: str) -> Shortage | None:
-        """Return the same with the numbers. `words` say where the need comes from."""
+    def shortage(self, tenant: Tenant, *, words: str) -> str | None:
+        """Return the same in words, with the numbers. `words` say where the need comes from."""
         reason = self.lacks(tenant)
         if reason is None:
             return None
         where, room = self.node.metadata.name, self.capacity
         if reason is Reason.INSUFFICIENT_MEMORY:
-            return Shortage(reason=reason, message=self._sum(tenant, words=words))
+            return self._sum(tenant, words=words)
         if room.millicores is not None and self.millicores + tenant.millicores > room.millicores:
-            message = (
+            return (
                 f"{tenant.app} needs {tenant.millicores / 1000:g} cores, {where} has {room.millicores / 1000:g} "
                 f"and {self.millicores / 1000:g} are planned"
             )
-        else:
-            message = f"{tenant.app} needs {tenant.gpus} GPUs, {where} has {room.gpus} and {self.gpus} are planned"
-        return Shortage(reason=reason, message=message)
+        return f"{tenant.app} needs {tenant.gpus} GPUs, {where} has {room.gpus} and {self.gpus} are planned"
 
     def _sum(self, tenant: Tenant, *, words: str) -> str:
         need, room = tenant.memory or 0, self.capacity.memory or 0
@@ -109,10 +112,10 @@ class Room:
         )
 
     def _named(self) -> str:
-        largest = sorted(self.tenants.values(), key=lambda t: (-(t.memory or 0), t.app))
+        largest = nsmallest(_MOST_NAMED, self.tenants.values(), key=lambda t: (-(t.memory or 0), t.app))
         named = [f"{t.app} {show(t.memory)}" if t.memory is not None else f"{t.app} (not known)" for t in largest]
-        more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-        return (", ".join(named[:_MOST_NAMED]) + more) or "nothing"
+        more = f" and {len(self.tenants) - _MOST_NAMED} more" if len(self.tenants) > _MOST_NAMED else ""
+        return (", ".join(named) + more) or "nothing"
 
 
 def allocatable(node: InferenceNode) -> Capacity:

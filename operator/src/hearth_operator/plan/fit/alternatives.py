@@ -143,11 +143,8 @@ def _fits(request: Request, room: Room, variant: Variant) -> bool:
     need = need_of(variant, request.model.spec.task, room.node, before=request.before)
     if need.total is None:
         return False
-    own = room.remove(request.app)
-    lacks = room.lacks(request.tenant(need.total, variant=variant))
-    if own is not None:
-        room.add(own)
-    return lacks is None
+    with room.without(request.app):
+        return room.lacks(request.tenant(need.total, variant=variant)) is None
 
 
 def _with(variant: Variant, **changes: object) -> Variant:
@@ -170,9 +167,13 @@ def who_would_yield(request: Request, room: Room) -> tuple[Tenant, ...]:
     """Return those of lower priority whose room is enough: the lowest first, of equal ones the youngest."""
     tenant = request.tenant(request.need(room.node).total)
     lower = [t for t in room.tenants.values() if t.priority < tenant.priority and t.app != tenant.app]
+    with room.without(tenant.app):
+        return _fewest(tenant, room, sorted(lower, key=lambda t: (t.priority, -t.rank)))
+
+
+def _fewest(tenant: Tenant, room: Room, lower: list[Tenant]) -> tuple[Tenant, ...]:
     gone: list[Tenant] = []
-    own = room.remove(tenant.app)
-    for candidate in sorted(lower, key=lambda t: (t.priority, -t.rank)):
+    for candidate in lower:
         if room.lacks(tenant) is None:
             break
         room.remove(candidate.app)
@@ -186,6 +187,4 @@ def who_would_yield(request: Request, room: Room) -> tuple[Tenant, ...]:
             room.remove(candidate.app)
     for candidate in gone:
         room.add(candidate)
-    if own is not None:
-        room.add(own)
     return tuple(gone) if enough else ()

@@ -11,7 +11,7 @@ from hearth_operator.plan.fit.shape import Shape
 from hearth_operator.plan.fit.weights import weight_bytes
 from hearth_operator.plan.fit.workload import Workload
 
-_MEBI = 1024**2
+_MEBI, _GIBI = 1024**2, 1024**3
 _PROCESS = {Engine.LLAMA_CPP: 256 * _MEBI, Engine.ONNX_RUNTIME: 420 * _MEBI, Engine.TRANSFORMERS: 640 * _MEBI}
 """Interpreter, Ray and the engine's libraries, measured with the packaged models: 200, 380, 560 MiB, and some room."""
 _CUDA_CONTEXT = 512 * _MEBI
@@ -90,5 +90,8 @@ def _llama_buffers(shape: Shape, work: Workload, hidden: int) -> int:
 
 
 def show(count: int) -> str:
-    """Return bytes for a person: whole mebibytes, as a quantity."""
+    """Return bytes for a person, as a quantity: whole mebibytes, from 10Gi on tenths of a gibibyte. Rounded up."""
+    if count >= 10 * _GIBI and count % _GIBI:
+        tenths = -(-count * 10 // _GIBI)
+        return f"{tenths / 10:g}Gi" if tenths < 10_000_000 else format_bytes(-(-count // _GIBI) * _GIBI)
     return format_bytes(-(-count // _MEBI) * _MEBI) if count else "0"

@@ -26,17 +26,28 @@ class Need:
 
     total: int | None
     source: MemorySource
-    words: str
-    """The figure in words."""
+    guess: Estimate | None = None
+    peak: int | None = None
     runs: bool = False
     """It was observed with just these settings: what runs takes this much already."""
+
+    @property
+    def words(self) -> str:
+        """The figure in words."""
+        if self.source is MemorySource.DECLARED:
+            return "declared in resources.memory"
+        if self.source is MemorySource.OBSERVED and self.peak is not None:
+            return f"peak {show(self.peak)} observed, and a tenth more"
+        if self.guess is None:
+            return "neither declared nor known from its shape"
+        return self.guess.sentence + (f"; peak {show(self.peak)}" if self.peak is not None else "")
 
 
 def need_of(variant: Variant, task: Task, node: InferenceNode, *, before: VariantStatus | None) -> Need:
     """Return what a variant needs on a node. `before` is its entry in the status."""
     declared = variant.resources.memory_bytes
     if declared is not None:
-        return Need(total=declared, source=MemorySource.DECLARED, words="declared in resources.memory")
+        return Need(total=declared, source=MemorySource.DECLARED)
     read = same_weights(variant, before)
     known = from_kind(before.shape) if read and before is not None else Shape()
     guess = estimate(merge(known, from_kind(variant.model.shape)), workload_of(variant, task, node))
@@ -47,8 +58,8 @@ def need_of(variant: Variant, task: Task, node: InferenceNode, *, before: Varian
     if peak is not None and accelerator is not AcceleratorType.CUDA:
         return _corrected(guess, to_bytes(peak), read=known.known, accelerator=accelerator)
     if guess is None:
-        return Need(total=None, source=MemorySource.UNKNOWN, words="neither declared nor known from its shape")
-    return Need(total=guess.total, source=MemorySource.ESTIMATED, words=guess.sentence, runs=runs)
+        return Need(total=None, source=MemorySource.UNKNOWN)
+    return Need(total=guess.total, source=MemorySource.ESTIMATED, guess=guess, runs=runs)
 
 
 def _corrected(guess: Estimate | None, peak: int, *, read: bool, accelerator: AcceleratorType) -> Need:
@@ -56,14 +67,11 @@ def _corrected(guess: Estimate | None, peak: int, *, read: bool, accelerator: Ac
     that were read in the file are there, whether they were touched or not. What Metal takes is only partly in it.
     """
     total = -(-peak * _MARGIN_TENTHS // 10)
-    words = f"peak {show(peak)} observed, and a tenth more"
     if guess is not None:
         floor = guess.total if accelerator is AcceleratorType.METAL else guess.weights + guess.cache if read else 0
         if floor > total:
-            return Need(
-                total=floor, source=MemorySource.ESTIMATED, words=f"{guess.sentence}; peak {show(peak)}", runs=True
-            )
-    return Need(total=total, source=MemorySource.OBSERVED, words=words, runs=True)
+            return Need(total=floor, source=MemorySource.ESTIMATED, guess=guess, peak=peak, runs=True)
+    return Need(total=total, source=MemorySource.OBSERVED, guess=guess, peak=peak, runs=True)
 
 
 def same_weights(variant: Variant, before: VariantStatus | None) -> bool:
