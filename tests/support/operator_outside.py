@@ -36,7 +36,7 @@ class FakeOutside:
     ray_version: str = "2.60.0"
     apps: dict[str, dict[str, Any]] = field(default_factory=dict)
     failing: dict[str, str] = field(default_factory=dict)
-    """Application -> message of its DEPLOY_FAILED."""
+    """Application, or source of its weights -> message of its DEPLOY_FAILED."""
     mute: set[str] = field(default_factory=set)
     """Applications whose routes answer 500."""
     starting: set[str] = field(default_factory=set)
@@ -53,8 +53,9 @@ class FakeOutside:
 
 
 def _app_view(fake: FakeOutside, name: str, config: dict[str, Any]) -> dict[str, Any]:
-    if name in fake.failing:
-        return {"status": "DEPLOY_FAILED", "message": fake.failing[name], "deployed_app_config": config}
+    source = config.get("args", {}).get("model", {}).get("source", "")
+    if failure := fake.failing.get(name) or fake.failing.get(source):
+        return {"status": "DEPLOY_FAILED", "message": failure, "deployed_app_config": config}
     running = name not in fake.starting
     replica = {"replica_id": f"{name}-1", "state": "RUNNING" if running else "STARTING"}
     deployment = {"status": "HEALTHY" if running else "UPDATING", "message": "", "replicas": [replica]}

@@ -34,6 +34,8 @@ class Reason(StrEnum):
     UNREACHABLE = "Unreachable", "The other side did not answer, so nothing is known about it."
     SECRET_NOT_FOUND = "SecretNotFound", "A Secret that the spec names, or one of its keys, does not exist."
 
+    UNEXPECTED_ANSWER = "UnexpectedAnswer", "The other side answered with something that is not its API."
+
     # InferenceNode
     REACHABLE = "Reachable", "Ray's dashboard answered and accepted the node's token."
     NODE_STARTING = "NodeStarting", "The managed node's pod is there but Ray does not answer yet."
@@ -41,6 +43,7 @@ class Reason(StrEnum):
     POD_FAILED = "PodFailed", "The managed node's pod cannot run; the message has the container's state."
     AUTHENTICATION_FAILED = "AuthenticationFailed", "The machine answered but refused the token."
     RAY_NODE_NOT_FOUND = "RayNodeNotFound", "Ray answered but none of its nodes is alive and carries the labels."
+    ENDPOINT_TAKEN = "EndpointTaken", "Another Hearth writes to the same Ray; this one writes nothing there."
     VERSION_SUPPORTED = "VersionSupported", "The node runs a Ray that Hearth can drive."
     VERSION_UNSUPPORTED = "VersionUnsupported", "The node's Ray is older than 2.54 or of another major version."
     VERSION_DIFFERS = "VersionDiffers", "The node's Ray works but is not the release that Hearth is tested with."
@@ -68,6 +71,9 @@ class Reason(StrEnum):
     PREFERRED_SERVING = "PreferredServing", "The first variant serves its newest revision."
     FALLBACK_SERVING = "FallbackServing", "A variant serves, but not the first one."
     OLD_REVISION_SERVING = "OldRevisionServing", "The former revision serves while the newest is not available."
+    ROLLED_BACK = "RolledBack", "The newest revision failed, and the last one that served was put back or kept."
+    WRONG_NODE = "WrongNode", "A replica runs on another machine than the one that its application is pinned to."
+    CONFIG_DIFFERS = "ConfigDiffers", "Ray keeps the application otherwise than it was put."
     ROLLING_OUT = "RollingOut", "A change of the spec is on its way to Ray."
     ROLLED_OUT = "RolledOut", "The newest spec is what Ray serves."
     DEADLINE_EXCEEDED = "DeadlineExceeded", "It did not finish within the deadline of the spec."

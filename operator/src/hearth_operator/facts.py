@@ -28,6 +28,8 @@ class RayApp:
     message: str = ""
     replicas: tuple[str, ...] = ()
     """Ids of running replicas, sorted."""
+    node_ids: tuple[str, ...] = ()
+    """Raylets that they run on, sorted; a replica that has not told is left out."""
     config: dict[str, Any] | None = None
 
 
@@ -39,6 +41,8 @@ class Reach(StrEnum):
     OFFLINE = "Offline"
     REFUSED = "Refused"
     """It answered, and did not accept the token."""
+    GARBLED = "Garbled"
+    """It answered with something that is not Ray's API."""
     NO_SECRET = "NoSecret"
     """There is no token to ask it with."""
 
@@ -52,6 +56,8 @@ class EndpointFacts:
     version: str = ""
     raylets: tuple[RayNode, ...] = ()
     apps: Mapping[str, RayApp] = field(default_factory=dict)
+    taken: str = ""
+    """Why nothing is written there: another operator writes to the same Ray."""
 
     @property
     def reachable(self) -> bool:

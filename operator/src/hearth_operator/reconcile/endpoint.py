@@ -1,4 +1,4 @@
-"""One Ray endpoint: its heartbeat, and the only writer of its Serve document."""
+"""One Ray endpoint: its heartbeat, what failed there, and when its document is looked at again."""
 
 from dataclasses import replace
 
@@ -8,16 +8,15 @@ from hearth_api.kinds import InferenceNode
 from hearth_operator import names
 from hearth_operator.clients.http import HttpStatusError
 from hearth_operator.clients.ray import RayApi
-from hearth_operator.errors import InvalidSpecError, OperatorError, UnreachableError
+from hearth_operator.errors import ConflictError, OperatorError, UnreachableError
 from hearth_operator.facts import EndpointFacts, RayNode, Reach
-from hearth_operator.plan.aliases import taken_by
-from hearth_operator.plan.capacity import Plan, place
-from hearth_operator.plan.serve_document import Application, ServePlan, build_application, pin_labels, plan_put
 from hearth_operator.reconcile.context import Context
-from hearth_operator.reconcile.observe import Fleet, observe_fleet
+from hearth_operator.reconcile.document import sync
+from hearth_operator.reconcile.placing import placements, ready_nodes
 from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.world import EndpointState, FailedApp
-from hearth_operator.status.node import node_ready
+
+__all__ = ["placements", "ready_nodes", "reconcile_endpoint", "register"]
 
 log = structlog.get_logger(__name__)
 _MISSES = 2
@@ -30,13 +29,14 @@ async def reconcile_endpoint(ctx: Context, url: str) -> float | None:
     if state is None or not state.nodes:
         ctx.world.endpoints.pop(url, None)
         return None
-    before = state.facts
+    before, told = state.facts, _digest(state)
     ray = ctx.ray(url, state.token)
     await _beat(ctx, ray, state)
     again = note_failures(ctx, state)
-    if state.facts.reachable and (state.dirty or again or state.facts.apps.keys() != before.apps.keys()):
-        await _sync(ctx, ray, state, url, again=again)
-    if _digest(state.facts) != _digest(before):
+    changed = _apps(state.facts) != _apps(before)
+    if state.facts.reachable and (state.dirty or again or changed):
+        await _write(ctx, ray, state, url, again=again)
+    if _digest(state) != told:
         for node in sorted(state.nodes):
             ctx.wake(Key(names.NODE, node))
         ctx.wake_all(names.MODEL)
@@ -75,11 +75,25 @@ def _postpone(ctx: Context, state: EndpointState, names_: frozenset[str]) -> Non
         failed.next_at = ctx.clock() + wait
 
 
-def _digest(facts: EndpointFacts) -> object:
+def _apps(facts: EndpointFacts) -> object:
+    return tuple(sorted((a.name, a.status, a.message, a.replicas, a.node_ids) for a in facts.apps.values()))
+
+
+def _digest(state: EndpointState) -> object:
     """Return what of an endpoint matters to others."""
-    apps = tuple(sorted((a.name, a.status, a.message, a.replicas) for a in facts.apps.values()))
+    facts = state.facts
     raylets = tuple(sorted((r.node_id, r.alive) for r in facts.raylets))
-    return (facts.reach, facts.message, facts.version, raylets, apps)
+    trouble = (state.error, facts.taken, dict(state.setbacks), dict(state.astray))
+    return (facts.reach, facts.message, facts.version, raylets, _apps(facts), trouble)
+
+
+async def _write(ctx: Context, ray: RayApi, state: EndpointState, url: str, *, again: frozenset[str]) -> None:
+    """Bring the document up to date. That it cannot be done now never stops the heartbeat."""
+    try:
+        if await sync(ctx, ray, state, url, again=again):
+            _postpone(ctx, state, again)
+    except (UnreachableError, ConflictError) as error:
+        log.warning("serve_not_written", endpoint=url, error=error.message[:300])
 
 
 async def _beat(ctx: Context, ray: RayApi, state: EndpointState) -> None:
@@ -116,104 +130,15 @@ async def _identify(ctx: Context, ray: RayApi, state: EndpointState) -> tuple[st
 def _miss(state: EndpointState, error: OperatorError) -> None:
     state.misses += 1
     refused = error.reason == "RayTokenRefused"
+    state.begun.clear()  # nothing is overdue of what could not be watched
     if not refused and state.facts.reachable and state.misses < _MISSES:
         return
     message = error.message
     # Whatever ran there, nothing is known of it now; a Ray that comes back is asked for everything anew.
-    state.facts = EndpointFacts(reach=Reach.REFUSED if refused else Reach.OFFLINE, message=message)
+    garbled = error.reason == "UnexpectedAnswer"
+    reach = Reach.REFUSED if refused else Reach.GARBLED if garbled else Reach.OFFLINE
+    state.facts = EndpointFacts(reach=reach, message=message)
     state.dirty = True
-
-
-async def _sync(ctx: Context, ray: RayApi, state: EndpointState, url: str, *, again: frozenset[str]) -> None:
-    """Compute the document from all ModelDeployments and put it if it differs from what Ray has."""
-    async with state.lock:
-        state.dirty = False
-        try:
-            fleet = await observe_fleet(ctx)
-            plan = plan_endpoint(ctx, fleet, state, again=again)
-            asked = {app["name"] for app in plan.document["applications"]} | again
-            state.failed = {name: failed for name, failed in state.failed.items() if name in asked}
-            if not plan.put:
-                state.error = None
-                return
-            if plan.digest == state.last_digest and ctx.clock() - state.put_at < ctx.settings.intervals.re_put:
-                state.dirty = True  # just put: give Ray a moment to show it
-                return
-            await _put(ctx, ray, state, plan, url)
-            _postpone(ctx, state, again)
-        except BaseException:
-            state.dirty = True
-            raise
-
-
-async def _put(ctx: Context, ray: RayApi, state: EndpointState, plan: ServePlan, url: str) -> None:
-    state.put_at = ctx.clock()
-    try:
-        await ray.put_applications(plan.document)
-    except HttpStatusError as error:
-        if error.status >= 500:
-            raise UnreachableError("RayUnreachable", error.message) from error
-        state.error = error.message
-        log.warning("serve_put_refused", endpoint=url, error=error.message[:1000])
-        return
-    state.error = None
-    state.last_digest = plan.digest
-    # Look once more: what Ray shows next is compared with what was wanted.
-    state.dirty = True
-    log.info("serve_put", endpoint=url, plan=list(plan.sentences), digest=plan.digest[:12])
-
-
-def ready_nodes(ctx: Context, fleet: Fleet) -> set[str]:
-    """Return the nodes that may take a model now."""
-    result = set()
-    for name, node in fleet.nodes.items():
-        endpoint = ctx.world.endpoint_of(name)
-        if endpoint is not None and node_ready(endpoint.facts, node, pin_labels(node)):
-            result.add(name)
-    return result
-
-
-def placements(ctx: Context, fleet: Fleet) -> Plan:
-    """Return where every variant goes, by application name."""
-    return place(fleet.models, fleet.nodes, ready=ready_nodes(ctx, fleet))
-
-
-def plan_endpoint(
-    ctx: Context, fleet: Fleet, state: EndpointState, *, again: frozenset[str] = frozenset()
-) -> ServePlan:
-    """Return the plan of one endpoint. A resource that cannot be built now keeps what it has there."""
-    placed = placements(ctx, fleet)
-    ready = ready_nodes(ctx, fleet)
-    refused = taken_by(fleet.models)
-    wanted: list[Application] = []
-    held: set[str] = set()
-    for model in fleet.models:
-        if model.spec.suspend:
-            continue
-        for variant in model.spec.variants:
-            placement = placed[names.app_name(model.metadata.name, variant.name)]
-            node = fleet.nodes.get(placement.node or variant.node.name or "")
-            if node is not None and (node.metadata.name not in state.nodes or node.spec.suspend):
-                continue
-            held.add(placement.app)
-            if node is None or not placement.fits or model.metadata.name in refused:
-                continue
-            # Ray never fails an application whose label no raylet has: it waits for ever. So it is not asked.
-            if node.metadata.name not in ready and placement.app not in state.facts.apps:
-                continue
-            try:
-                wanted.append(build_application(model, variant, node))
-            except InvalidSpecError:
-                continue  # its own status says so; the others go on
-    return plan_put(
-        wanted,
-        state.facts.apps,
-        held=frozenset(held),
-        broken=fleet.broken,
-        serve_url=state.serve_url,
-        last_digest=state.last_digest,
-        again=again,
-    )
 
 
 def register(ctx: Context, node: InferenceNode, *, urls: tuple[str, str], token: str | None) -> EndpointState:
@@ -223,9 +148,13 @@ def register(ctx: Context, node: InferenceNode, *, urls: tuple[str, str], token:
         if url != urls[0]:
             state.nodes.discard(name)
     state = ctx.world.endpoints.setdefault(urls[0], EndpointState())
-    if name not in state.nodes or state.token != token or state.serve_url != urls[1]:
-        state.nodes.add(name)
-        state.token, state.serve_url = token, urls[1]
+    new = name not in state.nodes
+    state.nodes.add(name)
+    # Nodes that share a Ray share its document: the first by name says how it is reached, or they would take turns.
+    leads = name == min(state.nodes) and (token is not None or len(state.nodes) == 1)
+    if new or (leads and (state.token, state.serve_url) != (token, urls[1])):
+        if leads or state.token is None:
+            state.token, state.serve_url = token, urls[1]
         state.dirty = True
         ctx.wake(Key("Endpoint", urls[0]))
     return state

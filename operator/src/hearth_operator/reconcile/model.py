@@ -14,6 +14,7 @@ from hearth_operator.plan.aliases import taken_by
 from hearth_operator.plan.capacity import Placement, Plan
 from hearth_operator.plan.difference import covers
 from hearth_operator.plan.fit.need import status_of
+from hearth_operator.plan.revisions import carries
 from hearth_operator.plan.serve_document import build_application, pin_labels
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.endpoint import placements
@@ -22,6 +23,7 @@ from hearth_operator.reconcile.probing import forget_serving, observe_serving
 from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.report import write_status
 from hearth_operator.reconcile.secrets import node_urls, secret_refs
+from hearth_operator.reconcile.trouble import with_trouble
 from hearth_operator.reconcile.world import EndpointState
 from hearth_operator.status.conditions import Verdict, false
 from hearth_operator.status.memory import NOT_PLANNED, PlannedMemory
@@ -82,9 +84,11 @@ async def _observe(ctx: Context, model: ModelDeployment, variant: Variant, fleet
         reach=ray.reach,
         reach_message=ray.message,
         app=app,
-        invalid=invalid or (endpoint.error if endpoint is not None and app is None else None),
+        invalid=invalid,
         current=app is not None and _is_current(app, wanted, endpoint.last_digest if endpoint else None),
     )
+    if endpoint is not None:
+        facts = with_trouble(facts, endpoint, app_name, owner=ctx.world.owner)
     if model.spec.suspend:
         forget_serving(ctx, app_name)
         return facts
@@ -134,7 +138,7 @@ def _wanted(model: ModelDeployment, variant: Variant, node: InferenceNode) -> tu
 def _is_current(app: RayApp, wanted: dict[str, Any] | None, last_digest: str | None) -> bool:
     if wanted is None:
         return False
-    if covers(app.config, wanted):
+    if carries(app.config, wanted):
         return app.status not in {"DEPLOYING", "DEPLOY_FAILED"}
     # Ray may write a value in its own way; then `args`, which it does not touch, decide.
     return last_digest is not None and (app.config or {}).get("args") == wanted["args"]
@@ -173,7 +177,7 @@ async def _finish(ctx: Context, raw: dict[str, Any], model: ModelDeployment) -> 
     left = [
         url
         for url, state in ctx.world.endpoints.items()
-        if state.facts.reachable and any(name.startswith(prefix) for name in state.facts.apps)
+        if state.facts.reachable and not state.facts.taken and any(name.startswith(prefix) for name in state.facts.apps)
     ]
     for url in left:
         ctx.world.endpoints[url].dirty = True

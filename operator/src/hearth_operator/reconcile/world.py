@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts
+from hearth_operator.plan.revisions import Record, Setback
 
 
 @dataclass(slots=True)
@@ -29,6 +30,20 @@ class EndpointState:
     error: str | None = None
     """Why Ray refused the last document."""
     failed: dict[str, FailedApp] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    """By application, as its model's ConfigMap has it."""
+    begun: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Application -> (fingerprint of the revision that Ray was given, when by the monotonic clock)."""
+    marks: dict[str, str] = field(default_factory=dict)
+    """Application -> fingerprint of the revision that is wanted now."""
+    refused: dict[str, Setback] = field(default_factory=dict)
+    """Revisions that Ray, or our own check, did not take."""
+    setbacks: dict[str, Setback] = field(default_factory=dict)
+    """Why the wanted revision of an application is not put: for its status."""
+    astray: dict[str, str] = field(default_factory=dict)
+    """Applications that Ray keeps otherwise than they were put."""
+    waiting: dict[str, float] = field(default_factory=dict)
+    """Since when a change waits for another variant, by the monotonic clock."""
     nodes: set[str] = field(default_factory=set)
     token: str | None = None
     serve_url: str = ""
@@ -57,6 +72,8 @@ class World:
     """(uid, variant) -> (generation, when it began by the monotonic clock)."""
     known: dict[str, set[str]] = field(default_factory=dict)
     """Names of resources by kind, from watching."""
+    owner: str = ""
+    """Mark on everything that this release writes to Ray; empty: not read yet."""
     configured: dict[str, str] = field(default_factory=dict)
     """Knowledge base -> digest of the configuration that the service has."""
 

@@ -14,6 +14,8 @@ from hearth_operator.status.conditions import Verdict, false, true, unknown, wri
 from hearth_operator.status.memory import NOT_PLANNED, PlannedMemory, variant_memory
 from hearth_operator.status.messages import clean_message, read_failure
 
+_UNREACHABLE = {Reach.OFFLINE: Reason.NODE_OFFLINE, Reach.GARBLED: Reason.UNEXPECTED_ANSWER}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantFacts:
@@ -36,6 +38,11 @@ class VariantFacts:
     """What the status said so far."""
     invalid: str | None = None
     """Why this variant cannot be carried out on its node."""
+    invalid_reason: Reason = Reason.INVALID_SPEC
+    setback: str | None = None
+    """Why the newest revision was taken back, or not put at all."""
+    astray: tuple[Reason, str] | None = None
+    """It runs where it should not, or otherwise than it was put."""
     app: RayApp | None = None
     current: bool = False
     """Ray was given the newest spec of this variant."""
@@ -71,13 +78,13 @@ def _state(facts: VariantFacts, *, suspended: bool) -> tuple[VariantState, Reaso
         what = "spec.suspend is true" if suspended else f"InferenceNode {facts.node} is suspended"
         return VariantState.SUSPENDED, Reason.SUSPENDED, what
     if facts.invalid is not None:
-        return VariantState.FAILED, Reason.INVALID_SPEC, facts.invalid
+        return VariantState.FAILED, facts.invalid_reason, facts.invalid
     if facts.node is None or (not facts.fits and facts.app is None):
         return VariantState.PENDING, facts.fit_reason, facts.fit_message
     if facts.reach is Reach.NOT_OBSERVED:
         return VariantState.PENDING, Reason.NOT_OBSERVED, f"{facts.node} was not asked yet"
     if facts.reach is not Reach.REACHABLE:
-        reason = Reason.NODE_OFFLINE if facts.reach is Reach.OFFLINE else Reason.AUTHENTICATION_FAILED
+        reason = _UNREACHABLE.get(facts.reach, Reason.AUTHENTICATION_FAILED)
         return VariantState.UNREACHABLE, reason, f"{facts.node}: {facts.reach_message or 'does not answer'}"
     if not facts.node_supported:
         return VariantState.PENDING, Reason.NODE_NOT_READY, f"{facts.node} cannot take a model now"
@@ -87,6 +94,8 @@ def _state(facts: VariantFacts, *, suspended: bool) -> tuple[VariantState, Reaso
 def _app_state(facts: VariantFacts, app: RayApp | None) -> tuple[VariantState, Reason, str]:
     name = facts.variant.name
     if app is not None and app.replicas:
+        if facts.astray is not None:
+            return VariantState.FAILED, *facts.astray
         if facts.serving.alive:
             return VariantState.AVAILABLE, Reason.SERVING, ""
         if facts.serving.error is not None:
@@ -201,6 +210,8 @@ def _judge_degraded(facts: Sequence[VariantFacts], entries: Sequence[VariantStat
         return true(
             Reason.FALLBACK_SERVING, f"variant {used.name} serves; {first.name}: {first.message or first.reason}"
         )
+    if taken_back := _setbacks(facts):
+        return true(Reason.ROLLED_BACK, taken_back)
     app = facts[0].app
     if not facts[0].current or (app is not None and app.status == "DEPLOY_FAILED"):
         why = clean_message(app.message) if app is not None else ""
@@ -208,7 +219,13 @@ def _judge_degraded(facts: Sequence[VariantFacts], entries: Sequence[VariantStat
     return false(Reason.PREFERRED_SERVING, f"variant {entries[0].name} serves")
 
 
+def _setbacks(facts: Sequence[VariantFacts]) -> str:
+    return "; ".join(f"variant {f.variant.name}: {f.setback}" for f in facts if f.setback)
+
+
 def _judge_progress(facts: Sequence[VariantFacts], entries: Sequence[VariantStatus]) -> Verdict:
+    if taken_back := _setbacks(facts):
+        return false(Reason.ROLLED_BACK, taken_back)
     late = [f.variant.name for f in facts if f.overdue]
     if late:
         return false(Reason.DEADLINE_EXCEEDED, f"not available within the deadline: {', '.join(late)}")

@@ -46,6 +46,8 @@ def judge_reach(facts: EndpointFacts, pod: PodFacts, *, pin: dict[str, str], man
         return false(Reason.AUTHENTICATION_FAILED, facts.message)
     if facts.reach is Reach.NO_SECRET:
         return false(Reason.SECRET_NOT_FOUND, facts.message)
+    if facts.reach is Reach.GARBLED:
+        return unknown(Reason.UNEXPECTED_ANSWER, facts.message)
     if facts.reachable:
         if not has_raylet(facts, pin):
             wanted = ",".join(f"{k}={v}" for k, v in sorted(pin.items())) or "any"
@@ -81,6 +83,8 @@ def node_status(
         ConditionType.REACHABLE: judge_reach(facts, pod, pin=pin, managed=managed, seen=seen),
         ConditionType.RAY_VERSION_SUPPORTED: judge_version(facts.version or node.status.ray_version or ""),
     }
+    if facts.taken:
+        verdicts[ConditionType.READY] = false(Reason.ENDPOINT_TAKEN, facts.taken)
     if node.spec.suspend:
         verdicts[ConditionType.READY] = false(Reason.SUSPENDED, "spec.suspend is true")
     conditions = write_conditions(
