@@ -83,6 +83,7 @@ def test_the_dashboard_has_a_panel_for_every_series_that_is_worth_one(series: di
 NOT_SHOWN = {
     "hearth_node_last_heartbeat_seconds",  # hearth_node_up says it
     "hearth_source_last_run_failed",  # an alert
+    "hearth_operator_build_info",  # nothing to draw
     "hearth_operator_errors",  # an alert; passes with result "error" are shown
     "hearth_gateway_catalog_synced",  # readiness says it
     "hearth_knowledge_backup_failures",  # an alert
@@ -107,7 +108,9 @@ def test_promtool_accepts_rules_and_panels(tmp_path: Path) -> None:
 
 
 FIRING = {
-    "HearthNodeDown": (['hearth_node_up{endpoint="http://s"}'], "0x40", "11m"),
+    "HearthNodeDown": (['hearth_node_up{node="s",endpoint="http://s"}'], "0x40", "11m"),
+    "HearthModelUnavailable": (['hearth_model_available{model="chat"}'], "0x40", "6m"),
+    "HearthOperatorStuck": (["hearth_operator_queue_oldest_seconds"], "130+60x40", "6m"),
     "HearthResourceNotReady": (['hearth_resource_ready{kind="KnowledgeBase",name="work"}'], "0x40", "16m"),
     "HearthSourceFailed": (['hearth_source_last_run_failed{source="mail"}'], "1x40", "6m"),
     "HearthReconcileErrors": (['hearth_operator_errors_total{kind="K",error="E"}'], "0+30x60", "30m"),
@@ -126,6 +129,8 @@ FIRING = {
 }
 QUIET = {
     "HearthNodeDown": "1x40",
+    "HearthModelUnavailable": "1x40",
+    "HearthOperatorStuck": "20x40",
     "HearthResourceNotReady": "1x40",
     "HearthSourceFailed": "0x40",
     "HearthReconcileErrors": "5x60",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from hearth_api.kinds import KINDS, AnyResource, ObjectMeta
-from hearth_api.kinds.base import PrinterColumn
+from hearth_api.kinds.base import NOTHING_OBSERVED, PrinterColumn
 from hearth_api.names import GROUP, VERSION
 from hearth_api.schema import Schema, build_schema
 
@@ -47,6 +47,8 @@ def build_object_schema(kind: type[AnyResource]) -> Schema:
     fields = kind.model_fields
     spec = build_schema(_model(fields["spec"].annotation))
     status = build_schema(_model(fields["status"].annotation), defaults=False)
+    # Without it whoever follows kstatus (Flux, kubectl-like tools) takes a resource that nobody looked at for current.
+    status["default"] = {"observedGeneration": NOTHING_OBSERVED}
     name = build_schema_of_name()
     return {
         "description": kind.info.description,

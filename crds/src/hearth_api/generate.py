@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from hearth_api.condition_reasons import REASONS_OF
 from hearth_api.crd import build_crds, build_object_schema
 from hearth_api.kinds import KINDS
 from hearth_api.reasons import Reason
@@ -19,6 +20,7 @@ HEADER = "# Generated from hearth_api.kinds by `python -m hearth_api.generate`. 
 FOLDERS = ("crds", "charts/hearth/files/crds")
 README = "crds/README.md"
 BEGIN, END = "<!-- reasons: generated -->", "<!-- end of reasons -->"
+CONDITIONS_BEGIN, CONDITIONS_END = "<!-- conditions: generated -->", "<!-- end of conditions -->"
 
 
 class _PlainDumper(yaml.SafeDumper):
@@ -38,13 +40,23 @@ def build_files(readme: str) -> dict[str, str]:
 
 
 def fill_reasons(readme: str) -> str:
-    """Return the README with the table of reasons between its two markers."""
-    head, _, rest = readme.partition(BEGIN)
-    _, found, tail = rest.partition(END)
-    if not found:
-        raise ValueError(f"{README} needs the lines {BEGIN} and {END}")
+    """Return the README with the tables of conditions and of reasons between their markers."""
     rows = "".join(f"| `{reason.value}` | {reason.meaning} |\n" for reason in Reason)
-    return f"{head}{BEGIN}\n\n| reason | means |\n| --- | --- |\n{rows}\n{END}{tail}"
+    readme = _fill(readme, (BEGIN, END), f"| reason | means |\n| --- | --- |\n{rows}")
+    rows = "".join(
+        f"| `{type_}` | {', '.join(f'`{reason.value}`' for reason in reasons)} |\n"
+        for type_, reasons in REASONS_OF.items()
+    )
+    return _fill(readme, (CONDITIONS_BEGIN, CONDITIONS_END), f"| condition | reasons |\n| --- | --- |\n{rows}")
+
+
+def _fill(text: str, markers: tuple[str, str], table: str) -> str:
+    begin, end = markers
+    head, _, rest = text.partition(begin)
+    _, found, tail = rest.partition(end)
+    if not found:
+        raise ValueError(f"{README} needs the lines {begin} and {end}")
+    return f"{head}{begin}\n\n{table}\n{end}{tail}"
 
 
 def build_fields_page() -> str:

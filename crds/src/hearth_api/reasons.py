@@ -29,7 +29,6 @@ class Reason(StrEnum):
     NOT_OBSERVED = "NotObserved", "The operator has not looked at it yet."
     SUSPENDED = "Suspended", "spec.suspend is true: nothing runs until it is false again."
     INVALID_SPEC = "InvalidSpec", "The spec cannot be carried out; nothing is tried until it changes."
-    CONFLICT = "Conflict", "Somebody else changed the object at the same time; it is tried again at once."
     INTERNAL_ERROR = "InternalError", "Something failed that has no reason of its own; the message has its first line."
     UNREACHABLE = "Unreachable", "The other side did not answer, so nothing is known about it."
     SECRET_NOT_FOUND = "SecretNotFound", "A Secret that the spec names, or one of its keys, does not exist."
@@ -102,3 +101,21 @@ class Reason(StrEnum):
     PARTIALLY_FAILED = "PartiallyFailed", "The last run finished but could not take every item; status has the counts."
     RUN_FAILED = "RunFailed", "The last run failed; status has its first error."
     REPORT_MISSING = "ReportMissing", "The last run's pod ended without a report."
+
+
+PASSING: frozenset[Reason] = frozenset(
+    {
+        Reason.EMBEDDING_MODEL_NOT_READY,
+        Reason.EMPTY,
+        Reason.INDEXING,
+        Reason.KNOWLEDGE_BASE_NOT_READY,
+        Reason.LOADING,
+        Reason.NEVER_RAN,
+        Reason.NODE_NOT_READY,
+        Reason.NODE_STARTING,
+        Reason.NOT_OBSERVED,
+        Reason.ROLLING_OUT,
+        Reason.RUNNING,
+    }
+)
+"""Reasons that pass by themselves: no warning, and Progressing in Argo CD. Whatever is not here needs somebody."""

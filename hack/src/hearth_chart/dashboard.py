@@ -25,7 +25,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
     (
         "Now",
         (
-            Panel("Machines that answer", "short", (("hearth_node_up", "{{endpoint}}"),), "stat"),
+            Panel("Machines that answer", "short", (("hearth_node_up", "{{node}}"),), "stat"),
+            Panel("Models that answer", "short", (("hearth_model_available", "{{model}}"),), "stat"),
             Panel("Not Ready", "short", (("count(hearth_resource_ready == 0) or vector(0)", "resources"),), "stat"),
             Panel("Requests in flight", "short", (("hearth_gateway_requests_in_flight", "requests"),), "stat"),
         ),
@@ -129,6 +130,15 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel("Pass, 95 %", "s", ((_quantile("hearth_operator_reconcile_seconds", "kind"), "{{kind}}"),)),
             Panel("Keys that are due", "short", (("hearth_operator_queue_depth", "keys"),)),
+            Panel(
+                "Longest wait, longest pass, lag",
+                "s",
+                (
+                    ("hearth_operator_queue_oldest_seconds", "waits"),
+                    ("hearth_operator_longest_pass_seconds", "pass"),
+                    ("hearth_operator_loop_lag_seconds", "lag"),
+                ),
+            ),
         ),
     ),
 )

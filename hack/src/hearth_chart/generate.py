@@ -6,17 +6,21 @@ from pathlib import Path
 
 import yaml
 
+from hearth_api.names import GROUP
+from hearth_chart.argocd import build_config_map
 from hearth_chart.dashboard import build_dashboard
 from hearth_chart.values import build_schema
 from hearth_operator.rbac import role_rules
 
 CHART = Path(__file__).resolve().parents[3] / "charts" / "hearth"
+ARGO_CD = CHART.parent / "argocd"
 
 
 def build_files() -> dict[Path, str]:
     """Return the content of every generated file."""
     rules = yaml.safe_dump(role_rules(), sort_keys=False, default_flow_style=None, width=120)
     return {
+        ARGO_CD / "argocd-cm.yaml": build_config_map(ARGO_CD / GROUP / "_"),
         CHART / "values.schema.json": json.dumps(build_schema(), indent=2, sort_keys=True) + "\n",
         CHART / "files" / "rbac" / "operator.yaml": rules,
         CHART / "files" / "monitoring" / "dashboard.json": json.dumps(build_dashboard(), indent=1) + "\n",

@@ -3,6 +3,7 @@
 import hashlib
 
 from hearth_api.names import (
+    ANNOTATION_RESTART,
     ANNOTATION_RUN_NOW,
     API_VERSION,
     AUDIENCE_EGRESS,
@@ -26,6 +27,7 @@ from hearth_api.names import (
 )
 
 __all__ = [
+    "ANNOTATION_RESTART",
     "ANNOTATION_RUN_NOW",
     "API_VERSION",
     "AUDIENCE_EGRESS",

@@ -36,6 +36,21 @@ class Intervals:
     retry_most: float = 900.0
 
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Seconds after which something counts as stuck, and only a restart helps. Every call has its own, shorter limit."""
+
+    longest_pass: float = 900.0
+    """One pass: longer than erasing a knowledge base may take."""
+    untaken: float = 60.0
+    """A key is due and no worker has taken any."""
+    silence: float = 60.0
+    """The watches' loop does not turn."""
+    lag: float = 15.0
+    """The workers' loop turns late."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Where the operator runs and what it starts."""
@@ -51,6 +66,7 @@ class Settings:
     storage_class: str | None = None
     http_port: int = 8080
     intervals: Intervals = Intervals()
+    bounds: Bounds = Bounds()
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:

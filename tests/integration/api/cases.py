@@ -23,6 +23,7 @@ _NODE_STATUS = {
     "allocatable": {"memory": "1536Mi", "cpu": "500m"},
     "planned": {"memory": "600Mi"},
     "models": ["chat.cpu"],
+    "lastRestart": "1764000000",
 }
 MANAGED: Json = _object(
     "InferenceNode",
@@ -85,6 +86,7 @@ _MODEL_STATUS = {
         }
     ],
     "serving": "first", "modelDigest": "sha256:" + "0" * 64, "dimensions": 384,
+    "lastRestart": "1764000000",
 }  # fmt: skip
 _VARIANT = {
     "name": "first",

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hearth_api.generate import BEGIN, END, find_differences, main, write_files
+from hearth_api.condition_reasons import REASONS_OF, may_carry
+from hearth_api.conditions import ConditionType
+from hearth_api.generate import BEGIN, CONDITIONS_BEGIN, CONDITIONS_END, END, find_differences, main, write_files
 from hearth_api.reasons import Reason
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -17,7 +19,7 @@ def test_the_repository_holds_what_the_models_generate() -> None:
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
     (tmp_path / "crds").mkdir()
-    (tmp_path / "crds/README.md").write_text(f"before\n{BEGIN}\n{END}\nafter\n")
+    (tmp_path / "crds/README.md").write_text(f"before\n{CONDITIONS_BEGIN}\n{CONDITIONS_END}\n{BEGIN}\n{END}\nafter\n")
     return tmp_path
 
 
@@ -52,6 +54,17 @@ def test_readme_lists_every_reason_with_its_sentence() -> None:
     text = (ROOT / "crds/README.md").read_text()
     for reason in Reason:
         assert f"| `{reason.value}` | {reason.meaning} |" in text
+
+
+def test_every_condition_has_its_reasons_and_every_reason_a_condition() -> None:
+    assert set(REASONS_OF) == set(ConditionType)
+    listed = {reason for reasons in REASONS_OF.values() for reason in reasons}
+    assert listed == set(Reason), f"in no condition: {sorted(set(Reason) - listed)}"
+    for reasons in REASONS_OF.values():
+        assert len(set(reasons)) == len(reasons)
+    assert may_carry("Ready", "Loading")
+    assert may_carry("Available", "Loading")
+    assert not may_carry("Fits", "Loading")
 
 
 def test_reasons_are_one_word_and_one_sentence() -> None:

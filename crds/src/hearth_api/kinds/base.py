@@ -14,6 +14,8 @@ from hearth_api.base import LenientModel
 from hearth_api.conditions import Condition
 from hearth_api.names import API_VERSION, MAX_NAME_LENGTH
 
+NOTHING_OBSERVED = -1
+"""observedGeneration of a resource that nobody has looked at: no generation equals it."""
 RuleReason = Literal["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired"]
 
 
@@ -201,8 +203,8 @@ class ResourceInfo:
 class Status(ApiModel):
     """What was observed. Written by the operator only, and only when it changed."""
 
-    observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """Generation of the spec that this status describes."""
+    observed_generation: Annotated[int, Field(ge=NOTHING_OBSERVED)] | None = None
+    """Generation of the spec that this status describes; -1 before it was looked at."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=map_by("type"))] = ()
     """Conditions in the order of their checks; Ready sums them up."""
 

@@ -228,6 +228,8 @@ class ModelDeploymentStatus(Status):
     """SHA-256 of the weights of the first available variant."""
     dimensions: Annotated[int, Field(ge=1)] | None = None
     """Length of a vector (task Embed)."""
+    last_restart: Annotated[str, Field(max_length=1024)] | None = None
+    """Value of the restart annotation that was acted upon last."""
 
 
 class ModelDeployment(Resource):

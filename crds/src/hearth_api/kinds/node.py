@@ -227,6 +227,8 @@ class InferenceNodeStatus(Status):
     """Sum over the models planned here."""
     models: Annotated[tuple[Annotated[str, Field(max_length=128)], ...], Field(max_length=256)] = ()
     """Applications planned here, as <model>.<variant>."""
+    last_restart: Annotated[str, Field(max_length=1024)] | None = None
+    """Value of the restart annotation that was acted upon last."""
 
 
 class InferenceNode(Resource):

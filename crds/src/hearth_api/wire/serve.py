@@ -63,6 +63,8 @@ class ServeArgs(StrictModel):
     """Value of the Ray node label `hearth-node` that the replica is pinned to."""
     token_path: str = "/var/run/secrets/hearth/serve/token"
     """File on the serving machine that holds the bearer token of the Serve port."""
+    restart: str | None = Field(default=None, max_length=64)
+    """Another value than before replaces the replica and changes nothing else."""
 
     @property
     def max_ongoing_requests(self) -> int:

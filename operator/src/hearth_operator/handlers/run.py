@@ -27,6 +27,7 @@ from hearth_operator.handlers.watch import KopfEvents, Watcher, kopf_settings
 from hearth_operator.reconcile.context import RELEASE, Context
 from hearth_operator.reconcile.loop import Reconciler
 from hearth_operator.reconcile.metrics import Metrics
+from hearth_operator.reconcile.pulse import Heart, Pulse
 from hearth_operator.reconcile.queue import Key, KeyedQueue
 from hearth_operator.reconcile.world import World
 from hearth_operator.settings import Settings
@@ -75,8 +76,11 @@ async def run_operator(
         metrics = Metrics()
         queue = KeyedQueue(clock=time.monotonic)
         events = KopfEvents()
-        ctx = build_context(settings, kube, outside or real_outside(session, settings), events, queue)
-        runner = web.AppRunner(build_app(metrics, ready=ready.is_set), access_log=None)
+        ctx = build_context(settings, kube, outside or real_outside(session, settings), events, queue, metrics=metrics)
+        pulse = Pulse(queue=queue, bounds=settings.bounds, work=Heart(time.monotonic), watch=Heart(time.monotonic))
+        metrics.watch(queue, pulse.work)
+        app = build_app(metrics, ready=ready.is_set, trouble=pulse.trouble)
+        runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, port=settings.http_port).start()
@@ -87,7 +91,8 @@ async def run_operator(
         queue.add(Key(RELEASE, ""))
         await _until_stopped(
             Reconciler(ctx, queue, metrics).run(workers=_WORKERS),
-            KopfThread(registry, namespace=settings.namespace, ready=ready),
+            KopfThread(registry, namespace=settings.namespace, ready=ready, heart=pulse.watch),
+            pulse.work.beat(),
             stop=stop or asyncio.Event(),
         )
 
@@ -95,10 +100,11 @@ async def run_operator(
 class KopfThread:
     """kopf in a thread and loop of its own: when it ends it cancels every task of the loop that it runs in."""
 
-    def __init__(self, registry: kopf.OperatorRegistry, *, namespace: str, ready: asyncio.Event) -> None:
+    def __init__(self, registry: kopf.OperatorRegistry, *, namespace: str, ready: asyncio.Event, heart: Heart) -> None:
         self._registry = registry
         self._namespace = namespace
         self._ready = ready
+        self._heart = heart
         self._stop = threading.Event()
 
     async def run(self) -> None:
@@ -123,6 +129,7 @@ class KopfThread:
         asyncio.run(self._watch(started))
 
     async def _watch(self, started: threading.Event) -> None:
+        beating = asyncio.create_task(self._heart.beat())
         try:
             await kopf.operator(
                 registry=self._registry,
@@ -134,15 +141,23 @@ class KopfThread:
                 ready_flag=started,
             )
         finally:
+            beating.cancel()
             # kopf waits for the flag in a thread that cannot be cancelled: after a watch that failed for good
             # (no right to list, say) the loop would never close and the pod would look healthy for ever.
             self._stop.set()
             await asyncio.sleep(_CLOSING_SECONDS)
 
 
-async def _until_stopped(work: Coroutine[Any, Any, None], watching: KopfThread, *, stop: asyncio.Event) -> None:
-    """Run both until `stop`, or until one of them ends, which neither does by itself."""
+async def _until_stopped(
+    work: Coroutine[Any, Any, None],
+    watching: KopfThread,
+    beat: Coroutine[Any, Any, None],
+    *,
+    stop: asyncio.Event,
+) -> None:
+    """Run all until `stop`, or until workers or watches end, which neither does by itself."""
     workers = asyncio.create_task(work)
+    beating = asyncio.create_task(beat)
     thread = asyncio.create_task(watching.run())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -153,12 +168,19 @@ async def _until_stopped(work: Coroutine[Any, Any, None], watching: KopfThread, 
         watching.stop()
         workers.cancel()
         stopping.cancel()
-        await asyncio.gather(workers, stopping, return_exceptions=True)
+        beating.cancel()
+        await asyncio.gather(workers, stopping, beating, return_exceptions=True)
         await thread
 
 
 def build_context(
-    settings: Settings, kube: KubernetesApi, outside: Outside, events: KopfEvents, queue: KeyedQueue
+    settings: Settings,
+    kube: KubernetesApi,
+    outside: Outside,
+    events: KopfEvents,
+    queue: KeyedQueue,
+    *,
+    metrics: Metrics,
 ) -> Context:
     """Return what every pass is given."""
     return Context(
@@ -173,6 +195,7 @@ def build_context(
         random_bytes=secrets.token_bytes,
         world=World(),
         wake=queue.add,
+        wrote=metrics.record,
     )
 
 

@@ -125,7 +125,7 @@ def _wish(obj: Mapping[str, Any]) -> object:
         meta.get("generation"),
         meta.get("deletionTimestamp"),
         tuple(sorted((meta.get("labels") or {}).items())),
-        (meta.get("annotations") or {}).get(names.ANNOTATION_RUN_NOW),
+        *((meta.get("annotations") or {}).get(asked) for asked in (names.ANNOTATION_RUN_NOW, names.ANNOTATION_RESTART)),
         tuple(meta.get("finalizers") or ()),
     )
 

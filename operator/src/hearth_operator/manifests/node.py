@@ -6,6 +6,7 @@ from hearth_api.kinds import InferenceNode
 from hearth_api.quantities import to_millicores
 from hearth_operator import names
 from hearth_operator.manifests.base import TMP, Manifest, container_security, metadata, owner_reference, pod_security
+from hearth_operator.restart import asked_restart
 from hearth_operator.settings import Settings
 
 STORE = "/var/lib/hearth/ray"
@@ -129,9 +130,15 @@ def _deployment(node: InferenceNode, meta: Manifest, *, settings: Settings) -> M
             "strategy": {"type": "Recreate"},
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": _selector(node.metadata.name)},
-            "template": {"metadata": {"labels": meta["labels"]}, "spec": pod},
+            "template": {"metadata": _template_meta(node, meta), "spec": pod},
         },
     }
+
+
+def _template_meta(node: InferenceNode, meta: Manifest) -> Manifest:
+    asked = asked_restart(node)
+    annotations = {"annotations": {names.ANNOTATION_RESTART: asked}} if asked is not None else {}
+    return {"labels": meta["labels"], **annotations}
 
 
 def _container(node: InferenceNode, *, settings: Settings) -> Manifest:

@@ -21,6 +21,7 @@ from hearth_operator import names
 from hearth_operator.errors import InvalidSpecError
 from hearth_operator.facts import RayApp
 from hearth_operator.plan.difference import covers
+from hearth_operator.restart import restart_mark
 from hearth_operator.plan.revisions import Application, carries
 
 __all__ = ["Application", "ServePlan", "build_application", "http_options", "pin_labels", "plan_put"]
@@ -66,6 +67,7 @@ def build_application(model: ModelDeployment, variant: Variant, node: InferenceN
         num_cpus=cores,
         num_gpus=gpus,
         node=node.metadata.name,
+        restart=restart_mark(model),
     )
     actor: dict[str, Any] = {"num_cpus": cores}
     if gpus:

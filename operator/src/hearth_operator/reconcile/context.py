@@ -1,6 +1,6 @@
 """What every reconciler is given: clients, settings, clocks, memory, and how to wake another key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -31,6 +31,10 @@ class Wake(Protocol):
         """Ask."""
 
 
+def _nobody(_kind: str, _name: str, _obj: Mapping[str, Any]) -> None:
+    """Is told and does nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """Everything that a pass may use."""
@@ -48,6 +52,8 @@ class Context:
     random_bytes: Callable[[int], bytes]
     world: World
     wake: Wake
+    wrote: Callable[[str, str, Mapping[str, Any]], None] = _nobody
+    """Is told of every status that was written, with the object as it is now."""
 
     def wake_all(self, kind: str) -> None:
         """Ask for all resources of a kind."""

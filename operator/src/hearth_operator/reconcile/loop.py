@@ -82,7 +82,9 @@ class Reconciler:
         else:
             self._failures.pop(key, None)
             self._metrics.reconciles.labels(key.kind, "ok").inc()
-        self._metrics.seconds.labels(key.kind).observe(self._ctx.clock() - begun)
+        seconds = self._ctx.clock() - begun
+        self._metrics.seconds.labels(key.kind).observe(seconds)
+        log.debug("reconciled", kind=key.kind, name=key.name, seconds=round(seconds, 4), next_in=delay)
         return delay
 
     async def _dispatch(self, key: Key, raw: dict[str, Any] | None) -> float | None:
@@ -122,9 +124,8 @@ class Reconciler:
     def _record_heartbeat(self, url: str) -> None:
         state = self._ctx.world.endpoints.get(url)
         up = state is not None and state.facts.reachable and state.misses == 0
-        self._metrics.node_up.labels(url).set(1 if up else 0)
-        if up:
-            self._metrics.heartbeat.labels(url).set(self._ctx.now().timestamp())
+        nodes = state.nodes if state is not None else ()
+        self._metrics.record_endpoint(url, nodes, up=up, now=self._ctx.now())
 
     async def _fail(self, key: Key, raw: dict[str, Any] | None, error: Exception) -> float | None:
         outcome = outcome_of(error)

@@ -1,12 +1,16 @@
 """The operator's own figures. Heartbeats live here, not in any status."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from hearth_operator.names import SOURCE
+from hearth_operator.names import MODEL, SOURCE
+from hearth_operator.reconcile.pulse import Heart
+from hearth_operator.reconcile.queue import KeyedQueue
 
 
 class Metrics:
@@ -24,14 +28,30 @@ class Metrics:
             "hearth_operator_errors_total", "Passes that ended in an error", ["kind", "error"], registry=self.registry
         )
         self.queue = Gauge("hearth_operator_queue_depth", "Keys that are due", registry=self.registry)
+        self.oldest = Gauge(
+            "hearth_operator_queue_oldest_seconds", "Age of the key that has waited longest", registry=self.registry
+        )
+        self.longest = Gauge(
+            "hearth_operator_longest_pass_seconds", "Age of the oldest pass that goes on", registry=self.registry
+        )
+        self.lag = Gauge(
+            "hearth_operator_loop_lag_seconds", "By how much the workers' loop was late", registry=self.registry
+        )
         self.node_up = Gauge(
-            "hearth_node_up", "1 when the node's Ray answered the last heartbeat", ["endpoint"], registry=self.registry
+            "hearth_node_up",
+            "1 when the node's Ray answered the last heartbeat",
+            ["node", "endpoint"],
+            registry=self.registry,
         )
         self.heartbeat = Gauge(
             "hearth_node_last_heartbeat_seconds",
             "Unix time of the last answered heartbeat",
-            ["endpoint"],
+            ["node", "endpoint"],
             registry=self.registry,
+        )
+        self._nodes: dict[str, frozenset[str]] = {}
+        self.available = Gauge(
+            "hearth_model_available", "1 when a variant of the model answers", ["model"], registry=self.registry
         )
         self.ready = Gauge(
             "hearth_resource_ready", "1 when Ready is True, 0 otherwise", ["kind", "name"], registry=self.registry
@@ -49,10 +69,36 @@ class Metrics:
             registry=self.registry,
         )
 
+        build = Gauge("hearth_operator_build_info", "1", ["version", "python"], registry=self.registry)
+        build.labels(version("hearth-operator"), python_version()).set(1)
+
+    def watch(self, queue: KeyedQueue, heart: Heart) -> None:
+        """Have what is asked for read from the queue and the loop."""
+        self.queue.set_function(lambda: len(queue))
+        self.oldest.set_function(lambda: age[1] if (age := queue.longest_due()) is not None else 0.0)
+        self.longest.set_function(lambda: age[1] if (age := queue.longest_busy()) is not None else 0.0)
+        self.lag.set_function(lambda: heart.lag)
+
+    def record_endpoint(self, url: str, nodes: Iterable[str], *, up: bool, now: datetime) -> None:
+        """Take over one heartbeat, for every node behind the endpoint; nodes that went elsewhere are no longer told."""
+        here = frozenset(nodes)
+        for node in self._nodes.get(url, frozenset()) - here:
+            self.node_up.remove(node, url)
+            self.heartbeat.remove(node, url)
+        self._nodes[url] = here
+        if not here:
+            del self._nodes[url]
+        for node in here:
+            self.node_up.labels(node, url).set(1 if up else 0)
+            if up:
+                self.heartbeat.labels(node, url).set(now.timestamp())
+
     def record(self, kind: str, name: str, raw: Mapping[str, Any] | None) -> None:
         """Take over what an object's status says; None: the object is gone."""
         if raw is None:
             self.ready.remove(kind, name)
+            if kind == MODEL:
+                self.available.remove(name)
             if kind == SOURCE:
                 self.last_run.remove(name)
                 self.last_run_failed.remove(name)
@@ -60,6 +106,8 @@ class Metrics:
         status = raw.get("status") or {}
         conditions = {item.get("type"): item.get("status") for item in status.get("conditions") or ()}
         self.ready.labels(kind, name).set(1 if conditions.get("Ready") == "True" else 0)
+        if kind == MODEL:
+            self.available.labels(name).set(1 if conditions.get("Available") == "True" else 0)
         run = status.get("lastRun") or {}
         if kind == SOURCE and isinstance(run.get("finished"), str):
             self.last_run.labels(name).set(datetime.fromisoformat(run["finished"]).timestamp())

@@ -15,6 +15,7 @@ from hearth_operator.reconcile.objects import apply_objects
 from hearth_operator.reconcile.observe import observe_fleet
 from hearth_operator.reconcile.report import write_status
 from hearth_operator.reconcile.secrets import ensure_node_secrets, node_urls, ray_token
+from hearth_operator.restart import asked_restart
 from hearth_operator.status.node import node_status
 
 _STUCK = frozenset(
@@ -60,6 +61,8 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
         millicores=room.millicores,
         planned=planned_memory(placed, name),
         models=[p.app for p in placed],
+        # The Deployment carries it by now; a machine of somebody else's is not ours to restart.
+        last_restart=asked_restart(node) if node.spec.managed is not None else node.status.last_restart,
         now=ctx.now(),
     )
     await write_status(ctx, raw, before=node.status.conditions, status=status)

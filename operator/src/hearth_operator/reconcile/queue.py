@@ -24,7 +24,8 @@ class KeyedQueue:
         self._clock = clock
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, Key]] = []
-        self._busy: set[Key] = set()
+        self._busy: dict[Key, float] = {}
+        self._taken_at = clock()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -40,6 +41,22 @@ class KeyedQueue:
         self._due[key] = due
         heapq.heappush(self._heap, (due, key))
         self._changed.set()
+
+    def longest_due(self) -> tuple[Key, float] | None:
+        """Return the key that has waited longest for a worker, and for how many seconds."""
+        waiting = ((due, key) for key, due in self._due.items() if key not in self._busy)
+        due, key = min(waiting, default=(float("inf"), Key("", "")))
+        age = self._clock() - due
+        return (key, age) if age >= 0 else None
+
+    def longest_busy(self) -> tuple[Key, float] | None:
+        """Return the key that has been worked on longest, and for how many seconds."""
+        since, key = min(((since, key) for key, since in self._busy.items()), default=(0.0, None))
+        return (key, self._clock() - since) if key is not None else None
+
+    def idle_while(self, seconds: float) -> float:
+        """Return for how many of the last `seconds` no key was taken."""
+        return min(seconds, self._clock() - self._taken_at)
 
     def forget(self, key: Key) -> None:
         """Drop a key's wish."""
@@ -59,7 +76,7 @@ class KeyedQueue:
 
     def done(self, key: Key) -> None:
         """Say that a key is no longer worked on."""
-        self._busy.discard(key)
+        self._busy.pop(key, None)
         if key in self._due:
             heapq.heappush(self._heap, (self._due[key], key))
         self._changed.set()
@@ -76,7 +93,7 @@ class KeyedQueue:
                 return due - now
             heapq.heappop(self._heap)
             del self._due[key]
-            self._busy.add(key)
+            self._busy[key] = self._taken_at = now
             if self._heap:
                 self._changed.set()
             return key

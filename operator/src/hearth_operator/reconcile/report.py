@@ -6,22 +6,13 @@ import structlog
 
 from hearth_api.conditions import Condition, ConditionStatus
 from hearth_api.kinds.base import Status
-from hearth_api.reasons import Reason
+from hearth_api.reasons import PASSING, Reason
 from hearth_operator.reconcile.context import Context
 from hearth_operator.status.conditions import transitions
 
 log = structlog.get_logger(__name__)
 _BAD_WHEN_TRUE = {"Degraded"}
-_PASSING = {
-    Reason.EMBEDDING_MODEL_NOT_READY,
-    Reason.EMPTY,
-    Reason.INDEXING,
-    Reason.KNOWLEDGE_BASE_NOT_READY,
-    Reason.LOADING,
-    Reason.NO_VARIANT_AVAILABLE,
-    Reason.ROLLING_OUT,
-    Reason.SUSPENDED,
-}
+_NO_WARNING = PASSING | {Reason.NO_VARIANT_AVAILABLE, Reason.SUSPENDED}
 """What is False on the way, or because somebody wanted it, is no warning."""
 
 
@@ -33,6 +24,7 @@ async def write_status(ctx: Context, raw: dict[str, Any], *, before: tuple[Condi
     written = await ctx.kube.apply_status(raw["kind"], raw["metadata"]["name"], wanted)
     if written is None:
         return False
+    ctx.wrote(raw["kind"], raw["metadata"]["name"], written)
     for condition in transitions(before, status.conditions):
         warning = _is_bad(condition)
         ctx.events.emit(
@@ -52,4 +44,4 @@ async def write_status(ctx: Context, raw: dict[str, Any], *, before: tuple[Condi
 
 def _is_bad(condition: Condition) -> bool:
     bad = ConditionStatus.TRUE if condition.type in _BAD_WHEN_TRUE else ConditionStatus.FALSE
-    return condition.status is bad and condition.reason not in _PASSING
+    return condition.status is bad and condition.reason not in _NO_WARNING

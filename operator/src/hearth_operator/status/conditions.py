@@ -12,6 +12,7 @@ from hearth_api.conditions import (
     summarize_ready,
 )
 from hearth_api.reasons import Reason
+from hearth_operator.status.messages import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ def write_conditions(
 ) -> tuple[Condition, ...]:
     """Return all conditions in the order of the verdicts, with Ready last.
 
+    Messages may hold foreign text: this is where it is made plain, for conditions and for Events that repeat them.
     A Ready verdict among them is taken as it is; otherwise Ready sums up the required ones.
     """
     kept = tuple(c for t in (*verdicts, ConditionType.READY) if (c := find_condition(before, t)) is not None)
@@ -57,7 +59,7 @@ def write_conditions(
             type_,
             status=verdict.status,
             reason=verdict.reason,
-            message=verdict.message,
+            message=plain(verdict.message),
             generation=generation,
             now=now,
         )

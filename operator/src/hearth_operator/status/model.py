@@ -10,9 +10,10 @@ from hearth_api.kinds.fields import SecretKeyRef
 from hearth_api.kinds.model import ModelDeploymentStatus, Variant, VariantState, VariantStatus
 from hearth_api.reasons import Reason
 from hearth_operator.facts import NOTHING_SAID, RayApp, Reach, ServingFacts
+from hearth_operator.restart import acted_restart
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
 from hearth_operator.status.memory import NOT_PLANNED, PlannedMemory, variant_memory
-from hearth_operator.status.messages import clean_message, read_failure
+from hearth_operator.status.messages import clean_message, plain, read_failure
 
 _UNREACHABLE = {Reach.OFFLINE: Reason.NODE_OFFLINE, Reach.GARBLED: Reason.UNEXPECTED_ANSWER}
 
@@ -64,7 +65,7 @@ def variant_status(facts: VariantFacts, *, suspended: bool) -> VariantStatus:
         ca_secret_ref=facts.ca_ref,
         state=state,
         reason=reason.value,
-        message=message or None,
+        message=plain(message) or None,
         context_tokens=info.context_tokens if info is not None else None,
         slots=info.slots_total if info is not None else None,
         model_digest=info.model_digest if info is not None else None,
@@ -139,7 +140,7 @@ def model_status(
     required: tuple[ConditionType, ...] = (ConditionType.ACCEPTED, ConditionType.AVAILABLE)
     if not available:  # the cause is what came before
         required = (ConditionType.ACCEPTED, *_causes(verdicts), ConditionType.AVAILABLE)
-    if model.spec.suspend and refused is None:
+    if model.spec.suspend:
         verdicts[ConditionType.READY] = false(Reason.SUSPENDED, "spec.suspend is true")
     generation = model.metadata.generation
     info = available[0][0].serving.info if available else None
@@ -153,6 +154,7 @@ def model_status(
         # What an index was made with stays known while its model sleeps.
         model_digest=info.model_digest if info is not None else model.status.model_digest,
         dimensions=(info.dimensions if info is not None else None) or model.status.dimensions,
+        last_restart=acted_restart(model, (f.app for f in facts)),
     )
 
 

@@ -11,9 +11,11 @@ from hearth_api.quantities import format_bytes, format_millicores
 from hearth_api.reasons import Reason
 from hearth_operator.facts import EndpointFacts, PodFacts, Reach
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
+from hearth_operator.status.messages import plain
 
 OLDEST = (2, 54)
 TESTED = (2, 60)
+_VERSION_LENGTH = 64
 _VERSION = re.compile(r"^(\d+)\.(\d+)")
 
 
@@ -74,6 +76,7 @@ def node_status(
     planned: int,
     models: Iterable[str],
     now: datetime,
+    last_restart: str | None = None,
 ) -> InferenceNodeStatus:
     """Return the status. `urls` are dashboard and Serve; memory in bytes."""
     generation = node.metadata.generation
@@ -97,7 +100,7 @@ def node_status(
     return InferenceNodeStatus(
         observed_generation=generation,
         conditions=conditions,
-        ray_version=facts.version or node.status.ray_version,
+        ray_version=plain(facts.version, limit=_VERSION_LENGTH) or node.status.ray_version,
         dashboard_url=urls[0],
         serve_url=urls[1],
         allocatable=NodeCapacity(
@@ -106,6 +109,7 @@ def node_status(
         ),
         planned=PlannedCapacity(memory=format_bytes(planned)),
         models=tuple(sorted(models)),
+        last_restart=last_restart,
     )
 
 

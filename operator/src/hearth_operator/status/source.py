@@ -14,6 +14,7 @@ from hearth_api.kinds.source import IngestionSourceStatus, RunCountsStatus, RunO
 from hearth_api.reasons import Reason
 from hearth_api.wire.ingest import RunReport
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
+from hearth_operator.status.messages import plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ def run_status(job: JobFacts) -> RunStatus:
             started=job.started,
             finished=job.finished,
             outcome=RunOutcome.FAILED,
-            first_error=(job.message or "the pod ended without a report")[:1024],
+            first_error=plain(job.message, limit=1024) or "the pod ended without a report",
         )
     return RunStatus(
         job=job.name,
@@ -100,7 +101,7 @@ def run_status(job: JobFacts) -> RunStatus:
         bytes=report.bytes,
         privacy=report.privacy or None,
         withheld=report.withheld or None,
-        first_error=(report.first_error or ("" if job.succeeded else job.message))[:1024] or None,
+        first_error=plain(report.first_error or ("" if job.succeeded else job.message), limit=1024) or None,
     )
 
 

@@ -1,0 +1,91 @@
+"""An API server of one process, for passes without a network: objects in memory, every write counted."""
+
+import copy
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from hearth_operator.errors import OperatorError
+from hearth_operator.reconcile.context import Context
+from hearth_operator.reconcile.world import World
+from hearth_operator.settings import Settings
+
+NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
+
+
+class StillKube:
+    """Keeps objects by kind and name; `writes` lists what was written."""
+
+    def __init__(self, objects: Iterable[dict[str, Any]] = ()) -> None:
+        self.objects = {(o["kind"], o["metadata"]["name"]): copy.deepcopy(o) for o in objects}
+        self.writes: list[tuple[str, str, str]] = []
+        self.error: OperatorError | None = None
+
+    async def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return a copy, or raise `error`."""
+        if self.error is not None:
+            raise self.error
+        return copy.deepcopy(self.objects.get((kind, name)))
+
+    async def list_all(self, kind: str, labels: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        """Return copies of a kind's objects."""
+        found = [o for (k, _), o in sorted(self.objects.items()) if k == kind]
+        wanted = (labels or {}).items()
+        return [copy.deepcopy(o) for o in found if wanted <= (o["metadata"].get("labels") or {}).items()]
+
+    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Put an object."""
+        key = (manifest["kind"], manifest["metadata"]["name"])
+        self.writes.append(("apply", *key))
+        self.objects[key] = copy.deepcopy(manifest)
+        return manifest
+
+    async def apply_status(self, kind: str, name: str, status: dict[str, Any]) -> dict[str, Any] | None:
+        """Replace a status."""
+        self.writes.append(("status", kind, name))
+        self.objects[(kind, name)]["status"] = copy.deepcopy(status)
+        return copy.deepcopy(self.objects[(kind, name)])
+
+    async def create(self, manifest: dict[str, Any]) -> bool:
+        """Create once."""
+        key = (manifest["kind"], manifest["metadata"]["name"])
+        if key in self.objects:
+            return False
+        self.writes.append(("create", *key))
+        self.objects[key] = copy.deepcopy(manifest)
+        return True
+
+    async def set_finalizers(self, obj: dict[str, Any], finalizers: list[str]) -> None:
+        """Replace finalizers."""
+        key = (obj["kind"], obj["metadata"]["name"])
+        self.writes.append(("finalizers", *key))
+        self.objects[key]["metadata"]["finalizers"] = list(finalizers)
+
+
+class StillEvents:
+    """Keeps Events instead of posting them."""
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[str, bool, str, str]] = []
+
+    def emit(self, obj: dict[str, Any], *, warning: bool, reason: str, message: str) -> None:
+        """Keep one."""
+        self.posted.append((obj["metadata"]["name"], warning, reason, message))
+
+
+def still_context(kube: Any, *, clock: Callable[[], float], **more: Any) -> Context:
+    """Return a context around `kube`; what is not given must not be asked."""
+    return Context(
+        settings=Settings(namespace="n", control_image="c", serve_image="s"),
+        kube=kube,
+        ray=more.pop("ray", None),
+        model=more.pop("model", None),
+        knowledge=more.pop("knowledge", None),
+        events=more.pop("events", None) or StillEvents(),
+        now=lambda: NOW,
+        clock=clock,
+        random_bytes=bytes,
+        world=more.pop("world", None) or World(),
+        wake=more.pop("wake", lambda key, *, delay=0.0: None),
+        **more,
+    )
