@@ -15,6 +15,8 @@ class FakeKube:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.down = False
         self.writes: list[tuple[str, str, str]] = []
+        self.refuses: set[str] = set()
+        """Kinds that may not be written: a quota."""
         self.hidden: set[str] = set()
         """Names that lists leave out although the objects exist."""
 
@@ -43,6 +45,8 @@ class FakeKube:
 
     async def create(self, manifest: dict[str, Any]) -> bool:
         self._reach()
+        if manifest["kind"] in self.refuses:
+            raise InvalidSpecError("Refused", "403 exceeded quota")
         key = (manifest["kind"], manifest["metadata"]["name"])
         if key in self.objects:
             return False

@@ -359,6 +359,19 @@ async def test_the_heartbeat_goes_on_while_the_api_server_is_away(stage) -> None
     assert stage.source() == GOOD
 
 
+async def test_what_cannot_be_kept_holds_up_nothing(stage) -> None:
+    await stage.beat()
+    stage.kube.refuses.add("ConfigMap")
+    stage.state.dirty = True
+    await stage.serve()
+    stage.ray.failing[BAD] = "no"
+    stage.apply(source=BAD)
+    stage.state.dirty = True
+    await stage.beat(4)
+    assert stage.source() == GOOD, "taken back all the same"
+    assert stage.state.facts.reachable
+
+
 async def test_a_ray_that_went_away_gets_the_last_good_revision_not_the_bad_one(stage) -> None:
     await stage.serve()
     stage.ray.failing[BAD] = "no"

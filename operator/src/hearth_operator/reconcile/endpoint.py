@@ -8,7 +8,7 @@ from hearth_api.kinds import InferenceNode
 from hearth_operator import names
 from hearth_operator.clients.http import HttpStatusError
 from hearth_operator.clients.ray import RayApi
-from hearth_operator.errors import ConflictError, OperatorError, UnreachableError
+from hearth_operator.errors import OperatorError, UnreachableError
 from hearth_operator.facts import EndpointFacts, RayNode, Reach
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.document import sync
@@ -92,7 +92,7 @@ async def _write(ctx: Context, ray: RayApi, state: EndpointState, url: str, *, a
     try:
         if await sync(ctx, ray, state, url, again=again):
             _postpone(ctx, state, again)
-    except (UnreachableError, ConflictError) as error:
+    except OperatorError as error:
         log.warning("serve_not_written", endpoint=url, error=error.message[:300])
 
 

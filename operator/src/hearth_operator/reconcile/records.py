@@ -7,6 +7,7 @@ import structlog
 
 from hearth_api.kinds import ModelDeployment
 from hearth_operator import names
+from hearth_operator.errors import InvalidSpecError, OperatorError
 from hearth_operator.manifests.base import metadata, owner_reference
 from hearth_operator.plan.revisions import Record
 from hearth_operator.reconcile.context import Context
@@ -80,7 +81,15 @@ async def save_record(ctx: Context, state: EndpointState, model: ModelDeployment
     made = _config_map(ctx, config_map, labels, entries)
     reference = owner_reference(names.MODEL, name, uid=model.metadata.uid or "")
     made["metadata"] = metadata(config_map, namespace=ctx.settings.namespace, labels=labels, owner=reference)
-    if not await ctx.kube.create(made):
-        await ctx.kube.patch_entries("ConfigMap", config_map, entries)
-    state.records[names.app_name(name, variant)] = record
-    log.info("revision_noted", app=names.app_name(name, variant), bad=bool(record.bad), reason=record.reason)
+    app = names.app_name(name, variant)
+    state.records[app] = record
+    try:
+        if not await ctx.kube.create(made):
+            await ctx.kube.patch_entries("ConfigMap", config_map, entries)
+    except InvalidSpecError as error:  # a quota, a namespace that ends: serving goes on, only a restart forgets
+        log.warning("revision_not_kept", app=app, error=error.message[:300])
+        return
+    except OperatorError:
+        del state.records[app]
+        raise
+    log.info("revision_noted", app=app, bad=bool(record.bad), reason=record.reason)
