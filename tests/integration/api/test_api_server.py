@@ -44,8 +44,12 @@ def test_example_applies_and_gets_the_defaults_of_the_models(server: ApiServer, 
         stored = server.get(resource.kind, resource.metadata.name).body
         assert stored["spec"] == without_empty(resource.spec.to_json_object())
         assert parse_observed(stored).spec == resource.spec
+        assert stored["status"] == {"observedGeneration": -1}
+        # The server keeps that default with the next write of whatever kind; from then on the same is no change.
         again = server.apply(document)
-        assert again.body["metadata"]["resourceVersion"] == stored["metadata"]["resourceVersion"]
+        assert again.body["metadata"]["generation"] == stored["metadata"]["generation"]
+        third = server.apply(document)
+        assert third.body["metadata"]["resourceVersion"] == again.body["metadata"]["resourceVersion"]
         server.delete(resource.kind, resource.metadata.name)
 
 
