@@ -126,6 +126,40 @@ async def test_another_revision_or_a_restart_is_tried_after_a_bad_one(stage) -> 
     assert "bad" not in kept(stage)["cpu"]
 
 
+async def test_a_restart_that_is_asked_for_tries_a_bad_revision_again(stage) -> None:
+    await stage.serve()
+    stage.ray.failing[BAD] = "no"
+    stage.apply(source=BAD)
+    stage.state.dirty = True
+    await stage.beat(4)
+    puts = len(stage.ray.puts)
+    stage.ray.failing.clear()
+    stage.apply(source=BAD, meta={"annotations": {"hearth.banjonet.com/restart": "now"}})
+    stage.state.dirty = True
+    await stage.beat(4)
+    assert len(stage.ray.puts) == puts + 1
+    assert (stage.source(), stage.state.setbacks) == (BAD, {})
+
+
+async def test_a_former_revision_whose_room_was_taken_is_not_put_back() -> None:
+    stage = Stage(managed_node("home", memory="4Gi", cpu="4"))  # 2.75 GiB for models
+    await stage.serve(variant(model={"source": GOOD}, memory="2Gi"))
+    stage.ray.stuck.add(BAD)
+    stage.apply(variant(model={"source": BAD}, memory="1Gi"), progressDeadlineSeconds=60)
+    stage.state.dirty = True
+    await stage.beat(3)
+    stage.apply(name="late", source="package://late")
+    stage.state.dirty = True
+    await stage.beat(20)
+    assert (stage.source(), stage.source("late.cpu")) == (BAD, "package://late")
+    assert stage.state.setbacks["chat.cpu"].outcome == "there is no room any more for the last good one"
+    stage.kube.drop("ModelDeployment", "late")
+    stage.state.dirty = True
+    await stage.beat(2)
+    assert stage.source() == GOOD
+    assert stage.state.setbacks["chat.cpu"].outcome == "the last good one was put back"
+
+
 async def test_beside_the_old_one_where_both_fit_and_the_old_one_serves_on(stage) -> None:
     await stage.serve()
     replica = stage.ray.pids["chat.cpu"]

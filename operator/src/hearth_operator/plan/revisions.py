@@ -63,6 +63,7 @@ class Setback:
     fingerprint: str
     reason: Reason
     message: str
+    outcome: str = "the last good one was put back"
 
 
 def plain(application: Mapping[str, Any]) -> Application:

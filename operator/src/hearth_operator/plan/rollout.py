@@ -93,6 +93,13 @@ def fits_twice(
     return not gpus or (room.gpus is not None and load.gpus + gpus <= room.gpus)
 
 
+def fits_instead(good: Application, node: InferenceNode, load: Load, *, memory: int | None) -> bool:
+    """Whether a former revision fits in the place of the wanted one, which needs `memory`: its room may be taken."""
+    room = allocatable(node).memory
+    former = copy_memory(good, None)
+    return room is None or former is None or load.memory - (memory or 0) + load.extra_memory + former <= room
+
+
 def choose_step(
     live: RayApp | None,
     wanted: Application,

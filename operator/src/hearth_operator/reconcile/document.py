@@ -24,6 +24,7 @@ from hearth_operator.reconcile.rollout import Rollout, Want, find_setbacks, note
 from hearth_operator.reconcile.world import EndpointState
 
 log = structlog.get_logger(__name__)
+_KEPT = "what served stays"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,7 @@ def _refuse_own(state: EndpointState, want: Want, problems: tuple[str, ...]) -> 
     """Note that we made something that Ray would not understand: a bug. What Ray has stays."""
     text = f"not put, for Ray would not take it as it is meant: {'; '.join(problems[:5])}"
     log.error("serve_document_invalid", app=want.name, problems=problems[:20])
-    state.refused[want.name] = Setback(fingerprint=want.mark, reason=Reason.INTERNAL_ERROR, message=text)
+    state.refused[want.name] = Setback(fingerprint=want.mark, reason=Reason.INTERNAL_ERROR, message=text, outcome=_KEPT)
     state.setbacks[want.name] = state.refused[want.name]
     live = state.facts.apps.get(want.name)
     return live.config if live is not None else None
@@ -232,7 +233,7 @@ async def _put_one_by_one(ray: RayApi, state: EndpointState, plan: ServePlan, ur
             await ray.put_applications(document)
         except HttpStatusError as error:
             state.refused[name] = Setback(
-                fingerprint=state.marks.get(name, ""), reason=Reason.DEPLOY_FAILED, message=error.message
+                fingerprint=state.marks.get(name, ""), reason=Reason.DEPLOY_FAILED, message=error.message, outcome=_KEPT
             )
             log.warning("serve_application_refused", endpoint=url, app=name, error=error.message[:1000])
             continue

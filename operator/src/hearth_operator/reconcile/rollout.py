@@ -29,6 +29,7 @@ from hearth_operator.plan.rollout import (
     Way,
     choose_step,
     copy_memory,
+    fits_instead,
     fits_twice,
     judge,
     load_of,
@@ -159,9 +160,22 @@ class Rollout:
         if want.name not in self.state.setbacks:
             return want.app
         good = self.state.records.get(want.name, Record()).good
-        if want.name in self.state.refused and live is not None and live.config is not None:
-            return plain(live.config)  # Ray never had the refused one: what serves stays
-        return good if good is not None and good["args"].get("node") in self.state.nodes else None
+        config = live.config if live is not None else None
+        if want.name in self.state.refused and config is not None:
+            return plain(config)  # Ray never had the refused one: what serves stays
+        if good is None or good["args"].get("node") not in self.state.nodes:
+            return None
+        if not carries(config, good) and not surge_of(config) and not self._has_room(want, good):
+            setback = self.state.setbacks[want.name]
+            self.state.setbacks[want.name] = replace(setback, outcome="there is no room any more for the last good one")
+            return None
+        return good
+
+    def _has_room(self, want: Want, good: Application) -> bool:
+        node = self.fleet.nodes.get(str(good["args"].get("node")))
+        placement = self.placed.get(want.name)
+        memory = placement.memory if placement is not None and node is not None else None
+        return node is not None and fits_instead(good, node, self._load(node), memory=memory)
 
     def _may_surge(self, want: Want, live: RayApp, chosen: Application) -> bool:
         config = live.config or {}

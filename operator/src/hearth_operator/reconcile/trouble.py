@@ -23,8 +23,7 @@ def with_trouble(facts: VariantFacts, endpoint: EndpointState, app: str, *, owne
             return replace(facts, invalid=setback.message, invalid_reason=setback.reason)
         return replace(facts, invalid=endpoint.error, invalid_reason=Reason.DEPLOY_FAILED)
     if setback is not None:
-        what = "kept" if app in endpoint.refused else "put back"
-        text = f"the newest revision failed and the last good one was {what}: {setback.reason.value}: {setback.message}"
+        text = f"the newest revision failed and {setback.outcome}: {setback.reason.value}: {setback.message}"
         facts = replace(facts, setback=text[:1000], current=False)
     if wrong := misplaced(live, endpoint.facts.raylets):
         return replace(facts, astray=(Reason.WRONG_NODE, wrong))
