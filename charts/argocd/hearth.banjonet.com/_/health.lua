@@ -6,6 +6,7 @@
 local passing = {
   EmbeddingModelNotReady = true,
   Empty = true,
+  Erasing = true,
   Indexing = true,
   KnowledgeBaseNotReady = true,
   Loading = true,
@@ -13,8 +14,10 @@ local passing = {
   NodeNotReady = true,
   NodeStarting = true,
   NotObserved = true,
+  Recovering = true,
   RollingOut = true,
   Running = true,
+  StoreNotReady = true,
 }
 
 local function health(status, message)
@@ -60,17 +63,21 @@ if ready == nil or is_behind(ready.observedGeneration) then
   return health("Progressing", "the operator has not said yet whether it is ready")
 end
 
+local rolled_out = conditions["Progressing"] ~= nil and conditions["Progressing"].reason == "RolledOut"
+local rolling_out = is("Progressing", "True") and not rolled_out
+
 if ready.status == "True" then
   -- A revision that came to nothing is no success, although the former one serves.
-  if is("Progressing", "False") then
+  if is("Progressing", "False") and not rolled_out then
     return health("Degraded", say("Progressing"))
   end
   if is("Degraded", "True") then
-    if conditions["Degraded"].reason == "FallbackServing" then
+    local reason = conditions["Degraded"].reason
+    if reason == "FallbackServing" or reason == "RayUnreachable" then
       -- What variants are for: requests are answered. The message names who answers and why.
       return health("Healthy", say("Degraded"))
     end
-    return health(is("Progressing", "True") and "Progressing" or "Degraded", say("Degraded"))
+    return health(rolling_out and "Progressing" or "Degraded", say("Degraded"))
   end
   if is("Synced", "True") and conditions["Synced"].reason == "PartiallyFailed" then
     return health("Healthy", say("Synced"))
@@ -82,7 +89,7 @@ if ready.reason == "Suspended" then
   return health("Suspended", ready.message)
 end
 -- Several variants, each with a reason of its own: the rollout's deadline decides.
-if ready.reason == "NoVariantAvailable" and is("Progressing", "True") then
+if ready.reason == "NoVariantAvailable" and rolling_out then
   return health("Progressing", say("Ready"))
 end
 return health(passing[ready.reason or ""] and "Progressing" or "Degraded", say("Ready"))

@@ -123,7 +123,7 @@ def source_status(
         ConditionType.SCHEDULED: blocked or _judge_scheduled(source),
         ConditionType.SYNCED: _judge_synced(last, active, done[-1] if done else None),
     }
-    if source.spec.suspend and blocked is None:
+    if source.spec.suspend:
         verdicts[ConditionType.READY] = false(Reason.SUSPENDED, "spec.suspend is true")
     generation = source.metadata.generation
     return IngestionSourceStatus(
