@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from hearth_operator.manifests.milvus import build_milvus
 from hearth_operator.manifests.node import build_node
 from hearth_operator.manifests.source import build_source
 from hearth_operator.settings import Settings
-from support.operator_gen import managed_node, source
+from support.operator_gen import knowledge_base, managed_node, source
 from support.policies import Endpoint, allowed
 
 NAMESPACE = "hearth"
@@ -32,9 +33,12 @@ def _parts(objects: list[dict[str, Any]]) -> dict[str, Endpoint]:
         if item["kind"] == "Deployment"
     }
     node = build_node(managed_node(), settings=SETTINGS).deployment["spec"]["template"]["metadata"]["labels"]
+    milvus = build_milvus(knowledge_base(store={"mode": "Managed"}), settings=SETTINGS).deployment
+    store = milvus["spec"]["template"]["metadata"]["labels"]
     return {
         **parts,
         "node": Endpoint("node", node, NAMESPACE),
+        "store": Endpoint("store", store, NAMESPACE),
         "files": _of_source(source(), "files"),
         "live": _of_source(source(email=LIVE), "live"),
         "stray": Endpoint("stray", {"app": "stray"}, NAMESPACE),
@@ -48,7 +52,7 @@ def _parts(objects: list[dict[str, Any]]) -> dict[str, Endpoint]:
     }
 
 
-PODS = ("gateway", "knowledge", "operator", "egress", "node", "files", "live", "stray")
+PODS = ("gateway", "knowledge", "operator", "egress", "node", "store", "files", "live", "stray")
 OURS = {
     ("gateway", "knowledge", 8080),
     ("gateway", "node", 8000),
@@ -56,6 +60,7 @@ OURS = {
     ("operator", "node", 8000),
     ("operator", "node", 8265),
     ("knowledge", "gateway", 8080),
+    ("knowledge", "store", 19530),
     ("files", "knowledge", 8080),
     ("live", "knowledge", 8080),
     ("live", "egress", 3128),

@@ -44,6 +44,8 @@ class FakeOutside:
     probes: int = 0
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
+    erased: list[str] = field(default_factory=list)
+    """Sources."""
     tokens: set[str] = field(default_factory=set)
     documents: int = 0
 
@@ -137,6 +139,13 @@ def build_fake(fake: FakeOutside) -> web.Application:
         fake.deleted.append(request.match_info["kb"])
         fake.configs.pop(request.match_info["kb"], None)
         return web.Response(status=204)
+
+    @routes.delete("/v1/kbs/{kb}/sources/{source}")
+    async def erase(request: web.Request) -> web.Response:
+        if not fake.knowledge_up:
+            raise web.HTTPServiceUnavailable
+        fake.erased.append(request.match_info["source"])
+        return web.json_response({"erased": 1, "left": 0})
 
     def serving(request: web.Request) -> dict[str, Any]:
         name = f"{request.match_info['model']}.{request.match_info['variant']}"

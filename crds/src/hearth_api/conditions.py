@@ -40,6 +40,7 @@ class ConditionType(StrEnum):
     CONSISTENT = "Consistent"
     SCHEDULED = "Scheduled"
     SYNCED = "Synced"
+    FRESH = "Fresh"
     READY = "Ready"
 
 

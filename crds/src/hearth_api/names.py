@@ -27,6 +27,8 @@ DATA_CLAIM = "hearth-data"
 SECRET_ADMIN_KEY = "hearth-admin-key"
 SECRET_API_KEYS = "hearth-api-keys"
 SECRET_KEK = "hearth-kek"
+SECRET_STORES = "hearth-stores"
+"""One entry per knowledge base whose vector store asks for them: JSON with username and password."""
 
 MAX_NAME_LENGTH = 38
 """Longest name of a resource: a CronJob's name may have 52 characters and `hearth-ingest-` takes 14 of them."""

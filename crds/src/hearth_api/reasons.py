@@ -64,6 +64,8 @@ class Reason(StrEnum):
     DIGEST_MISMATCH = "DigestMismatch", "The file at model.source has another SHA-256 than model.sha256."
     LOADING = "Loading", "Ray Serve started the application and the model loads."
     SERVING = "Serving", "A live replica answered a probe."
+    RECOVERING = "Recovering", "It answers again; another variant serves until it has done so for long enough."
+    RAY_UNREACHABLE = "RayUnreachable", "Ray does not answer, but the variant's own routes do: it serves unwatched."
     DEPLOY_FAILED = "DeployFailed", "Ray Serve reports that the application failed; the message has its first line."
     PROBE_FAILED = "ProbeFailed", "Ray calls the application healthy but it computed nothing."
     NO_VARIANT_AVAILABLE = "NoVariantAvailable", "None of the variants serves."
@@ -83,6 +85,7 @@ class Reason(StrEnum):
     NOT_AN_EMBEDDING_MODEL = "NotAnEmbeddingModel", "embedding.model names a ModelDeployment whose task is not Embed."
     PROVISIONED = "Provisioned", "The knowledge service accepted the configuration and the collection is loaded."
     POPULATED = "Populated", "Documents are indexed and nothing waits."
+    STORE_NOT_READY = "StoreNotReady", "The Milvus that the operator runs for the knowledge base does not answer yet."
     EMPTY = "Empty", "No source has handed over a document yet."
     INDEXING = "Indexing", "Documents wait to be indexed; they can be searched as they are done."
     INDEXING_FAILED = "IndexingFailed", "Some documents could not be indexed; the message has the last error."
@@ -101,12 +104,17 @@ class Reason(StrEnum):
     PARTIALLY_FAILED = "PartiallyFailed", "The last run finished but could not take every item; status has the counts."
     RUN_FAILED = "RunFailed", "The last run failed; status has its first error."
     REPORT_MISSING = "ReportMissing", "The last run's pod ended without a report."
+    FRESH = "Fresh", "The last run that was due succeeded."
+    STALE = "Stale", "A run was due and none has succeeded since; the message has both times."
+    ERASING = "Erasing", "The resource is being deleted, and its documents are erased first."
+    ERASE_BLOCKED = "EraseBlocked", "The documents cannot be erased yet, so the deletion waits; the message says why."
 
 
 PASSING: frozenset[Reason] = frozenset(
     {
         Reason.EMBEDDING_MODEL_NOT_READY,
         Reason.EMPTY,
+        Reason.ERASING,
         Reason.INDEXING,
         Reason.KNOWLEDGE_BASE_NOT_READY,
         Reason.LOADING,
@@ -114,8 +122,10 @@ PASSING: frozenset[Reason] = frozenset(
         Reason.NODE_NOT_READY,
         Reason.NODE_STARTING,
         Reason.NOT_OBSERVED,
+        Reason.RECOVERING,
         Reason.ROLLING_OUT,
         Reason.RUNNING,
+        Reason.STORE_NOT_READY,
     }
 )
 """Reasons that pass by themselves: no warning, and Progressing in Argo CD. Whatever is not here needs somebody."""

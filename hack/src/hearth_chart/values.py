@@ -55,6 +55,9 @@ def _resources(cpu: str, memory: str, limit: str) -> Resources:
 class Operator(Values):
     """The operator."""
 
+    milvus_image: str = Field(
+        default="", description="Milvus of knowledge bases with a managed store; empty: the official one."
+    )
     resources: Resources = _resources("50m", "128Mi", "512Mi")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -81,6 +82,15 @@ class ServingFacts:
     alive: bool = False
     """It computed something: a probe succeeded, or its token counter grew."""
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts:
+    """How fresh a source is. `fresh` is None where nothing is scheduled or known."""
+
+    knowledge_base: str
+    fresh: bool | None = None
+    last_success: datetime | None = None
 
 
 NOT_ASKED = EndpointFacts()

@@ -16,6 +16,7 @@ from hearth_api.names import (
     SECRET_ADMIN_KEY,
     SECRET_API_KEYS,
     SECRET_KEK,
+    SECRET_STORES,
     TOKEN_MOUNT,
     VERSION,
     app_name,
@@ -40,6 +41,7 @@ __all__ = [
     "SECRET_ADMIN_KEY",
     "SECRET_API_KEYS",
     "SECRET_KEK",
+    "SECRET_STORES",
     "TOKEN_MOUNT",
     "VERSION",
     "app_name",
@@ -82,6 +84,11 @@ GATEWAY_ACCOUNT = "hearth-gateway"
 def rollout_name(model: str) -> str:
     """Return the name of the ConfigMap with what served last of a ModelDeployment."""
     return f"hearth-rollout-{model}"
+
+
+def milvus_name(kb: str) -> str:
+    """Return the name of a knowledge base's own Milvus: Deployment, Service, claim and Secret."""
+    return f"hearth-milvus-{kb}"
 
 
 def short_hash(text: str) -> str:

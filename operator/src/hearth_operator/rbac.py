@@ -33,7 +33,7 @@ RULES: tuple[Rule, ...] = (
     Rule("", "events", ("create",), "tells transitions"),
     Rule("apps", "deployments", ("create", "get", "list", "patch", "watch"), "Ray of a managed node"),
     Rule("batch", "cronjobs", ("create", "get", "list", "patch", "watch"), "schedule of a source"),
-    Rule("batch", "jobs", ("create", "get", "list", "watch"), "runs of a source"),
+    Rule("batch", "jobs", ("create", "get", "list", "patch", "watch"), "runs of a source; ends them with it"),
     Rule("rbac.authorization.k8s.io", "roles", ("create", "get", "patch"), "the gateway's rights on serve Secrets"),
     Rule("rbac.authorization.k8s.io", "rolebindings", ("create", "get", "patch"), "the same"),
 )

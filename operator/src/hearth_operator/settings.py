@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 DEFAULT_KNOWLEDGE_URL = "http://hearth-knowledge:8080"
+DEFAULT_MILVUS_IMAGE = "docker.io/milvusdb/milvus:v2.6.9"
 DEFAULT_TOKEN_PATH = "/var/run/secrets/hearth/hearth-knowledge/token"
 
 
@@ -63,6 +64,8 @@ class Settings:
     knowledge_token_path: str = DEFAULT_TOKEN_PATH
     egress_url: str | None = None
     """CONNECT proxy of live accounts; None: they connect directly."""
+    milvus_image: str = DEFAULT_MILVUS_IMAGE
+    """Of knowledge bases with a managed store."""
     storage_class: str | None = None
     http_port: int = 8080
     intervals: Intervals = Intervals()
@@ -89,6 +92,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         knowledge_url=(environ.get("HEARTH_KNOWLEDGE_URL") or DEFAULT_KNOWLEDGE_URL).rstrip("/"),
         knowledge_token_path=environ.get("HEARTH_KNOWLEDGE_TOKEN_PATH") or DEFAULT_TOKEN_PATH,
         egress_url=(environ.get("HEARTH_EGRESS_URL") or "").rstrip("/") or None,
+        milvus_image=environ.get("HEARTH_MILVUS_IMAGE") or DEFAULT_MILVUS_IMAGE,
         storage_class=environ.get("HEARTH_STORAGE_CLASS") or None,
         http_port=int(port),
     )

@@ -77,7 +77,7 @@ _MODEL_STATUS = {
             "state": "Available", "reason": "Serving", "message": "serves", "contextTokens": 2048, "slots": 2,
             "modelDigest": "sha256:" + "0" * 64, "shape": _SHAPE,
             "memory": {
-                "estimate": "418Mi", "source": "Observed", "sum": "peak 380Mi observed, and a tenth more",
+                "estimate": "418Mi", "source": "Observed", "sum": "peak 380Mi observed, and up to a tenth more",
                 "reserved": "418Mi", "peak": "380Mi", "observedWith": {
                     "source": "pvc://models/chat.gguf", "engine": "LlamaCpp", "contextTokens": 2048, "concurrency": 2,
                     "cacheType": "F16", "digest": "0" * 64,
@@ -108,6 +108,7 @@ CHAT: Json = _object(
         "variants": [_VARIANT],
         "priority": 10,
         "sampling": {"temperature": "0.7", "topP": "0.95", "maxTokens": 256, "systemPrompt": "Be brief."},
+        "failback": {"stableSeconds": 30},
         "progressDeadlineSeconds": 600,
     },
     _MODEL_STATUS,
@@ -121,6 +122,8 @@ EMBED: Json = _object(
     },
     {},
 )
+_INDEX = {"collection": "kb_work_0a1b2c3d", "model": "embed", "digest": "sha256:0", "dimensions": 384}
+_BUILDING = {"started": "2026-11-22T21:00:00Z", "done": 10, "total": 70}
 EMBEDDED: Json = _object(
     "KnowledgeBase",
     "embedded",
@@ -140,7 +143,16 @@ EMBEDDED: Json = _object(
         "pending": 0,
         "quarantined": 2,
         "embedding": {"model": "embed", "digest": "sha256:0", "dimensions": 384},
-        "sources": [{"source": "inbox", "documents": 60, "lastWrite": "2026-11-22T21:00:00Z"}],
+        "index": _INDEX | {"built": "2026-11-22T20:00:00Z", "building": _INDEX | _BUILDING},
+        "sources": [
+            {
+                "source": "inbox",
+                "documents": 60,
+                "lastWrite": "2026-11-22T21:00:00Z",
+                "lastSuccess": "2026-11-22T21:00:03Z",
+                "fresh": True,
+            }
+        ],
     },
 )
 EXTERNAL_STORE: Json = _object(
@@ -149,7 +161,22 @@ EXTERNAL_STORE: Json = _object(
     {
         "embedding": {"model": "embed"},
         "chunking": {"targetTokens": 160, "overlapTokens": 0},
-        "store": {"mode": "External", "external": {"uri": "http://milvus:19530"}},
+        "store": {"mode": "External", "external": {"uri": "http://milvus:19530", "secretRef": {"name": "milvus"}}},
+    },
+    {},
+)
+MANAGED_STORE: Json = _object(
+    "KnowledgeBase",
+    "managed-store",
+    {
+        "embedding": {"model": "embed"},
+        "store": {
+            "mode": "Managed",
+            "managed": {
+                "storage": {"size": "20Gi", "storageClassName": "local"},
+                "resources": {"cpu": 2, "memory": "8Gi"},
+            },
+        },
     },
     {},
 )
@@ -182,8 +209,18 @@ MAIL: Json = _object(
             "ratio": 50,
         },
         "deadlineSeconds": 1800,
+        "startingDeadlineSeconds": 120,
+        "successfulRunsHistoryLimit": 2,
+        "failedRunsHistoryLimit": 5,
+        "deletionPolicy": "Delete",
     },
-    {"lastRun": _RUN, "lastRunNow": "1", "activeJob": "hearth-ingest-inbox-2", "nextRun": "2026-11-22T22:00:00Z"},
+    {
+        "lastRun": _RUN,
+        "lastRunNow": "1",
+        "activeJob": "hearth-ingest-inbox-2",
+        "nextRun": "2026-11-22T22:00:00Z",
+        "lastSuccess": "2026-11-22T21:00:03Z",
+    },
 )
 DOCUMENTS: Json = _object(
     "IngestionSource",
@@ -241,7 +278,7 @@ CALDAV: Json = _object(
     {},
 )
 OBJECTS: tuple[Json, ...] = (
-    MANAGED, EXTERNAL, CHAT, EMBED, EMBEDDED, EXTERNAL_STORE, MAIL, DOCUMENTS, IMAP, TEAMS, CALENDAR, CALDAV,
+    MANAGED, EXTERNAL, CHAT, EMBED, EMBEDDED, EXTERNAL_STORE, MANAGED_STORE, MAIL, DOCUMENTS, IMAP, TEAMS, CALENDAR, CALDAV,
 )  # fmt: skip
 """Together they set every field of every kind; the tests fail on one that is missing."""
 
@@ -388,6 +425,9 @@ RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
     ),
     ("KnowledgeBase", "spec.store.external", "self.mode == 'External' || !has(self.external)"): (
         EXTERNAL_STORE, (), (_at("spec.store.mode", "Embedded"),),
+    ),
+    ("KnowledgeBase", "spec.store.managed", "self.mode == 'Managed' || !has(self.managed)"): (
+        EMBEDDED, (), (_at("spec.store.managed", {}),),
     ),
     ("KnowledgeBase", "spec.store.external.uri", "!self.uri.contains('@')"): (
         EXTERNAL_STORE, (_at("spec.store.external.uri", "https://milvus.example"),),

@@ -9,11 +9,12 @@ import pytest
 from hearth_api.wire.ingest import CalendarSettings, RunSpec
 from hearth_api.wire.keys import ApiKeyRecord, Scope
 from hearth_operator.manifests.gateway_access import build_gateway_access
+from hearth_operator.manifests.milvus import build_milvus
 from hearth_operator.manifests.node import build_node
 from hearth_operator.manifests.secrets import build_secret, has_admin, key_entry, secret_text
 from hearth_operator.manifests.source import NEVER, build_run, build_source
 from hearth_operator.settings import Settings
-from support.operator_gen import managed_node, source
+from support.operator_gen import knowledge_base, managed_node, source
 
 SETTINGS = Settings(namespace="hearth", control_image="control:1", serve_image="serve:1")
 
@@ -37,6 +38,7 @@ def everything() -> list[dict[str, Any]]:
         *build_node(node, settings=SETTINGS).all(),
         *build_source(source(schedule="0 * * * *", timeZone="Europe/Berlin"), settings=SETTINGS),
         build_run(source(), run="x", settings=SETTINGS),
+        *build_milvus(knowledge_base(store={"mode": "Managed"}), settings=SETTINGS).all(),
     ]
 
 
@@ -44,6 +46,13 @@ def test_a_managed_node_is_these_objects(golden) -> None:
     node = managed_node(managed={"volumes": [{"claimName": "weights"}], "nodeSelector": {"disk": "fast"}})
     for manifest in build_node(node, settings=SETTINGS).all():
         golden(f"node-{manifest['kind'].lower()}", manifest)
+
+
+def test_a_managed_store_is_these_objects(golden) -> None:
+    managed = {"storage": {"size": "20Gi", "storageClassName": "fast"}, "resources": {"cpu": 2, "memory": "8Gi"}}
+    kb = knowledge_base(store={"mode": "Managed", "managed": managed})
+    for manifest in build_milvus(kb, settings=SETTINGS).all():
+        golden(f"milvus-{manifest['kind'].lower()}", manifest)
 
 
 def test_a_gpu_node_asks_for_its_gpus() -> None:
@@ -92,7 +101,7 @@ def test_the_longest_name_fits_into_every_object() -> None:
         assert all(len(v) <= 63 for v in o["metadata"]["labels"].values())
 
 
-@pytest.mark.parametrize("pod", pods(everything()), ids=["node", "cron job", "job"])
+@pytest.mark.parametrize("pod", pods(everything()), ids=["node", "cron job", "job", "milvus"])
 def test_every_pod_passes_pod_security_restricted(pod) -> None:
     security = pod["securityContext"]
     assert security["runAsNonRoot"] is True

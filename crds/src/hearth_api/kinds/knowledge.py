@@ -18,7 +18,7 @@ from hearth_api.kinds.base import (
     map_by,
     ready_columns,
 )
-from hearth_api.kinds.fields import Count, DnsLabel, FindingType, SecretRef
+from hearth_api.kinds.fields import Count, DnsLabel, FindingType, ObjectName, Quantity, SecretRef
 from hearth_api.names import API_VERSION, SECRET_KEK
 from hearth_api.wire.knowledge import PrivacyPolicy, SecretsPolicy
 
@@ -27,6 +27,7 @@ class StoreMode(StrEnum):
     """Where vectors live."""
 
     EMBEDDED = "Embedded"
+    MANAGED = "Managed"
     EXTERNAL = "External"
 
 
@@ -76,17 +77,52 @@ class ExternalStore(ApiModel):
 
     uri: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s/]+(/\S*)?$")]
     """Address of Milvus, as http://milvus:19530."""
+    secret_ref: SecretRef | None = None
+    """Secret with username and password, where Milvus asks for them."""
+
+
+class StoreStorage(ApiModel):
+    """The claim that keeps Milvus' files. It stays when the knowledge base goes."""
+
+    size: Quantity = "10Gi"
+    """Size of the claim."""
+    storage_class_name: ObjectName | None = None
+    """Storage class; absent takes the cluster's default."""
+
+
+class StoreResources(ApiModel):
+    """What Milvus gets; the memory is its limit too."""
+
+    cpu: Quantity = "500m"
+    """Cores, as `2` or `500m`."""
+    memory: Quantity = "4Gi"
+    """Bytes, as `4Gi`. The index of about a million passages fits into 4Gi."""
+
+
+class ManagedStore(ApiModel):
+    """A Milvus that the operator runs for this knowledge base alone, with authentication on."""
+
+    storage: StoreStorage = StoreStorage()
+    """Its files."""
+    resources: StoreResources = StoreResources()
+    """Its processor and memory."""
 
 
 class Store(ApiModel):
     """Where vectors live."""
 
-    rules = (*block_of("external", choice="mode", value="External", remedy="give its uri"),)
+    rules = (
+        *block_of("external", choice="mode", value="External", remedy="give its uri"),
+        block_of("managed", choice="mode", value="Managed", remedy="")[1],
+    )
 
     mode: StoreMode = StoreMode.EMBEDDED
-    """Embedded: milvus-lite beside the knowledge service. External: a Milvus at a URI."""
+    """Embedded: milvus-lite beside the knowledge service. Managed: a Milvus that the operator runs. External: one at a
+    URI."""
     external: ExternalStore | None = None
     """Where an external store is."""
+    managed: ManagedStore | None = None
+    """What a managed store gets."""
 
 
 class Encryption(ApiModel):
@@ -154,6 +190,34 @@ class SourceFreshness(ApiModel):
     """Documents that are current."""
     last_write: datetime | None = None
     """When the source last changed something."""
+    last_success: datetime | None = None
+    """When a run of the source last finished that was not failed."""
+    fresh: bool | None = None
+    """Whether the run that was due last succeeded; absent where nothing is scheduled or known."""
+
+
+class IndexBuildStatus(EmbeddingStatus):
+    """An index that is built beside the one that answers."""
+
+    collection: Annotated[str, Field(max_length=255)]
+    """Its collection in the vector store."""
+    started: datetime | None = None
+    """When it was begun."""
+    done: Count
+    """Documents that it holds."""
+    total: Count
+    """Documents that it is to hold before it answers."""
+
+
+class IndexStatus(EmbeddingStatus):
+    """Where the index that answers comes from."""
+
+    collection: Annotated[str, Field(max_length=255)]
+    """Its collection in the vector store; the alias of the knowledge base points there."""
+    built: datetime | None = None
+    """Since when it answers."""
+    building: IndexBuildStatus | None = None
+    """The next index, until it takes over."""
 
 
 class KnowledgeBaseStatus(Status):
@@ -171,6 +235,8 @@ class KnowledgeBaseStatus(Status):
     """Passages that are withheld because they may be instructions to the model."""
     embedding: EmbeddingStatus | None = None
     """The model that the index was made with."""
+    index: IndexStatus | None = None
+    """Where the index comes from, and which one follows."""
     sources: Annotated[tuple[SourceFreshness, ...], Field(max_length=256, json_schema_extra=map_by("source"))] = ()
     """Freshness per source."""
 

@@ -31,6 +31,7 @@ from hearth_api.kinds.fields import (
     SecretRef,
     no_parent_steps,
 )
+from hearth_api.kinds.knowledge import DeletionPolicy
 from hearth_api.names import API_VERSION, DATA_CLAIM
 from hearth_api.wire.documents import Trust
 
@@ -241,6 +242,14 @@ class IngestionSourceSpec(ApiModel):
     """Bounds of one item."""
     deadline_seconds: Annotated[int, Field(ge=10, le=604_800)] = 3600
     """Longest time of one run."""
+    starting_deadline_seconds: Annotated[int, Field(ge=10, le=604_800)] = 300
+    """How late a scheduled run may begin, as after the cluster was away; later it is left out."""
+    successful_runs_history_limit: Annotated[int, Field(ge=1, le=100)] = 3
+    """How many Jobs of scheduled runs that succeeded are kept."""
+    failed_runs_history_limit: Annotated[int, Field(ge=1, le=100)] = 3
+    """How many Jobs of scheduled runs that failed are kept."""
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+    """Retain keeps the source's documents when the resource is deleted; Delete erases them first."""
 
     @property
     def location(self) -> EmailSource | DocumentsSource | TeamsSource | CalendarSource:
@@ -321,7 +330,9 @@ class IngestionSourceStatus(Status):
     active_job: Annotated[str, Field(max_length=63)] | None = None
     """Job that runs now."""
     next_run: datetime | None = None
-    """When the schedule starts the next run."""
+    """When the schedule starts the next run; absent without a schedule and while suspended."""
+    last_success: datetime | None = None
+    """When a run last finished that was not failed."""
 
 
 class IngestionSource(Resource):
@@ -348,6 +359,9 @@ class IngestionSource(Resource):
                 description="Unreadable in the last run",
             ),
             PrinterColumn(name="Finished", path=".status.lastRun.finished", type="date", description="Last run's end"),
+            PrinterColumn(
+                name="NextRun", path=".status.nextRun", priority=1, description="When the schedule runs next"
+            ),
             *ready_columns(),
         ),
     )

@@ -38,6 +38,8 @@ class StoreConfig(StrictModel):
 
     mode: Literal["Embedded", "External"] = "Embedded"
     uri: str | None = None
+    credentials: str | None = None
+    """Entry of the Secret hearth-stores that opens it: the knowledge base's name."""
 
 
 class PrivacyPolicy(StrEnum):

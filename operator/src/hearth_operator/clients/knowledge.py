@@ -7,7 +7,7 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import ValidationError
 
-from hearth_api.wire.knowledge import KbConfig, KbStatus
+from hearth_api.wire.knowledge import ErasedSource, KbConfig, KbStatus
 from hearth_operator.clients.http import HttpStatusError, call_json
 from hearth_operator.errors import InvalidSpecError, UnreachableError
 
@@ -26,6 +26,9 @@ class KnowledgeApi(Protocol):
 
     async def delete(self, kb: str) -> None:
         """Delete everything of a knowledge base; one that is not there is fine."""
+
+    async def erase_source(self, kb: str, source: str) -> int:
+        """Erase documents of a source for some seconds; return how many are left: none of an unknown base."""
 
 
 class KnowledgeClient:
@@ -53,6 +56,17 @@ class KnowledgeClient:
     async def delete(self, kb: str) -> None:
         """Delete everything of a knowledge base; one that is not there is fine."""
         await self._call("DELETE", kb, "", missing_ok=True, timeout=_DELETE_SECONDS)
+
+    async def erase_source(self, kb: str, source: str) -> int:
+        """Erase documents of a source for some seconds; return how many are left: none of an unknown base."""
+        path = f"/sources/{quote(source)}"
+        answer = await self._call("DELETE", kb, path, missing_ok=True, timeout=_DELETE_SECONDS)
+        if answer is None:
+            return 0
+        try:
+            return ErasedSource.model_validate(answer).left
+        except ValidationError as error:
+            raise UnreachableError("KnowledgeUnreachable", f"erasing {source}: {error.errors()[0]['msg']}") from error
 
     async def _call(
         self,

@@ -76,8 +76,8 @@ class KubernetesApi(Protocol):
     async def set_finalizers(self, obj: Object, finalizers: list[str]) -> None:
         """Replace the finalizers, unless somebody wrote in between (ConflictError)."""
 
-    async def patch_entries(self, kind: str, name: str, data: Mapping[str, str]) -> None:
-        """Add entries to a Secret's or ConfigMap's data; the others stay."""
+    async def patch_entries(self, kind: str, name: str, data: Mapping[str, str | None]) -> None:
+        """Set entries of a Secret's or ConfigMap's data, or remove those that are None; the others stay."""
 
 
 class KubernetesClient:
@@ -139,8 +139,8 @@ class KubernetesClient:
             missing_ok=True,
         )
 
-    async def patch_entries(self, kind: str, name: str, data: Mapping[str, str]) -> None:
-        """Add entries to a Secret's or ConfigMap's data; the others stay."""
+    async def patch_entries(self, kind: str, name: str, data: Mapping[str, str | None]) -> None:
+        """Set entries of a Secret's or ConfigMap's data, or remove those that are None; the others stay."""
         await self._request(
             "PATCH",
             RESOURCES[kind].path(self._namespace, name),

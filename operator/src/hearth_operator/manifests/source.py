@@ -110,9 +110,9 @@ def _limits(source: IngestionSource) -> RunLimits:
 
 
 def build_source(
-    source: IngestionSource, *, settings: Settings, at_source: bool = False
+    source: IngestionSource, *, settings: Settings, at_source: bool = False, paused: bool = False
 ) -> tuple[Manifest, Manifest, Manifest]:
-    """Return ServiceAccount, ConfigMap and CronJob, in the order of applying."""
+    """Return ServiceAccount, ConfigMap and CronJob, in the order of applying. `paused` holds the schedule back."""
     name = source.metadata.name
     owner = owner_reference(names.SOURCE, name, uid=source.metadata.uid or "")
     labels = names.labels(names.SOURCE, name, component="ingest")
@@ -133,20 +133,20 @@ def build_source(
         "apiVersion": "batch/v1",
         "kind": "CronJob",
         "metadata": metadata(names.ingest_name(name), namespace=settings.namespace, labels=labels, owner=owner),
-        "spec": _cron_spec(source, labels, settings=settings),
+        "spec": _cron_spec(source, labels, settings=settings, paused=paused),
     }
     return account, config, cron
 
 
-def _cron_spec(source: IngestionSource, labels: dict[str, str], *, settings: Settings) -> Manifest:
+def _cron_spec(source: IngestionSource, labels: dict[str, str], *, settings: Settings, paused: bool) -> Manifest:
     spec = source.spec
     result: Manifest = {
         "schedule": spec.schedule or NEVER,
-        "suspend": spec.suspend or not spec.schedule,
+        "suspend": spec.suspend or not spec.schedule or paused or source.metadata.deleting,
         "concurrencyPolicy": "Forbid",
-        "startingDeadlineSeconds": 300,
-        "successfulJobsHistoryLimit": 3,
-        "failedJobsHistoryLimit": 3,
+        "startingDeadlineSeconds": spec.starting_deadline_seconds,
+        "successfulJobsHistoryLimit": spec.successful_runs_history_limit,
+        "failedJobsHistoryLimit": spec.failed_runs_history_limit,
         "jobTemplate": {"metadata": {"labels": labels}, "spec": _job_spec(source, labels, settings=settings)},
     }
     if spec.schedule:

@@ -5,16 +5,18 @@ import json
 from typing import Any
 
 from hearth_api.kinds import KnowledgeBase, ModelDeployment
-from hearth_api.kinds.knowledge import DeletionPolicy, StoreMode
+from hearth_api.kinds.knowledge import DeletionPolicy
 from hearth_api.parse import ParseError, parse_observed
 from hearth_api.reasons import Reason
 from hearth_api.wire.knowledge import ChunkingConfig, EmbeddingConfig, KbConfig, KbStatus, PrivacyConfig, StoreConfig
 from hearth_api.wire.serve import Task
 from hearth_operator import names
 from hearth_operator.errors import InvalidSpecError, UnreachableError
+from hearth_operator.facts import SourceFacts
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.release import remember_data
 from hearth_operator.reconcile.report import write_status
+from hearth_operator.reconcile.store import ensure_store
 from hearth_operator.status.conditions import Verdict, false, unknown
 from hearth_operator.status.knowledge import knowledge_status
 
@@ -26,7 +28,8 @@ async def reconcile_knowledge(ctx: Context, raw: dict[str, Any], kb: KnowledgeBa
     if await _keep_finalizer(ctx, raw, kb):
         return 0.0
     observed, blocked = await _provision(ctx, kb)
-    status = knowledge_status(kb, observed=observed, blocked=blocked, now=ctx.now())
+    sources = _sources(ctx, kb)
+    status = knowledge_status(kb, observed=observed, blocked=blocked, sources=sources, now=ctx.now())
     if observed is not None and kb.status.collection is None:
         await remember_data(ctx)
     if await write_status(ctx, raw, before=kb.status.conditions, status=status):
@@ -35,6 +38,13 @@ async def reconcile_knowledge(ctx: Context, raw: dict[str, Any], kb: KnowledgeBa
     if blocked is not None:
         return intervals.unreachable_first * 2 if observed is None else intervals.not_yet
     return intervals.knowledge_busy if observed is not None and observed.queue.pending else intervals.knowledge
+
+
+def _sources(ctx: Context, kb: KnowledgeBase) -> dict[str, SourceFacts | None]:
+    """Return how fresh the sources are; None stands for one that is gone. Those not looked at yet are left out."""
+    known = ctx.world.known.get(names.SOURCE) or ()
+    gone = [s.source for s in kb.status.sources if known and s.source not in known]
+    return {**dict.fromkeys(gone), **ctx.world.sources}
 
 
 async def _keep_finalizer(ctx: Context, raw: dict[str, Any], kb: KnowledgeBase) -> bool:
@@ -53,13 +63,16 @@ async def _provision(ctx: Context, kb: KnowledgeBase) -> tuple[KbStatus | None, 
     secret = kb.spec.encryption.key_secret_ref.name
     if await ctx.kube.get("Secret", secret) is None:
         return None, false(Reason.SECRET_NOT_FOUND, f"Secret {secret} does not exist")
+    store, waiting = await ensure_store(ctx, kb)
+    if waiting is not None:
+        return None, waiting
     embedding, blocked = await _embedding(ctx, kb)
     name = kb.metadata.name
     try:
         observed = await ctx.knowledge.status(name)
         if embedding is None:
             return observed, blocked
-        config = build_config(kb, embedding)
+        config = build_config(kb, embedding, store=store)
         digest = hashlib.sha256(json.dumps(config.to_json_object(), sort_keys=True).encode()).hexdigest()
         if observed is None or ctx.world.configured.get(name) != digest:
             await ctx.knowledge.configure(name, config)
@@ -90,14 +103,13 @@ async def _embedding(ctx: Context, kb: KnowledgeBase) -> tuple[EmbeddingConfig |
     return EmbeddingConfig(model=wanted, digest=digest, dimensions=dimensions), None
 
 
-def build_config(kb: KnowledgeBase, embedding: EmbeddingConfig) -> KbConfig:
+def build_config(kb: KnowledgeBase, embedding: EmbeddingConfig, *, store: StoreConfig) -> KbConfig:
     """Return what the knowledge service is told."""
-    store, chunking = kb.spec.store, kb.spec.chunking
-    external = store.mode is StoreMode.EXTERNAL and store.external is not None
+    chunking = kb.spec.chunking
     return KbConfig(
         embedding=embedding,
         chunking=ChunkingConfig(target_tokens=chunking.target_tokens, overlap_tokens=chunking.overlap_tokens),
-        store=StoreConfig(mode="External", uri=store.external.uri) if external and store.external else StoreConfig(),
+        store=store,
         privacy=PrivacyConfig(
             policy=kb.spec.privacy.policy, secrets=kb.spec.privacy.secrets, keep=kb.spec.privacy.keep
         ),

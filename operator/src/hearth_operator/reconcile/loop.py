@@ -224,5 +224,7 @@ def forget(ctx: Context, key: Key) -> None:
         forget_node(ctx, key.name)
     if key.kind == names.KNOWLEDGE_BASE:
         ctx.world.configured.pop(key.name, None)
+    if key.kind == names.SOURCE and (facts := ctx.world.sources.pop(key.name, None)) is not None:
+        ctx.wake(Key(names.KNOWLEDGE_BASE, facts.knowledge_base))
     if key.kind in {names.NODE, names.MODEL}:
         ctx.world.make_dirty()

@@ -14,6 +14,7 @@ from hearth_operator.manifests.secrets import build_secret, has_admin, key_entry
 from hearth_operator.plan.keys import may_make_kek
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.objects import apply_objects
+from hearth_operator.reconcile.store import prune_entries
 
 log = structlog.get_logger(__name__)
 _KEK_BYTES = 32
@@ -23,6 +24,7 @@ async def reconcile_release(ctx: Context) -> float | None:
     """One pass; returns the seconds until the next."""
     await ensure_admin_key(ctx)
     await ensure_kek(ctx)
+    await prune_entries(ctx)
     nodes = await ctx.kube.list_all(names.NODE)
     secrets = [_serve_secret_of(node) for node in nodes if not node["metadata"].get("deletionTimestamp")]
     access = build_gateway_access(secrets, namespace=ctx.settings.namespace)

@@ -2,15 +2,20 @@
 
 from typing import Any
 
-from hearth_api.conditions import ConditionType, is_true
+from hearth_api.conditions import ConditionStatus, ConditionType, find_condition, is_true
 from hearth_api.kinds import IngestionSource, KnowledgeBase
+from hearth_api.kinds.source import IngestionSourceStatus
 from hearth_api.parse import ParseError, parse_observed
 from hearth_api.reasons import Reason
 from hearth_operator import names
+from hearth_operator.facts import SourceFacts
 from hearth_operator.manifests.source import build_run, build_source
+from hearth_operator.plan.cron import Schedule, ScheduleError, parse_schedule
 from hearth_operator.plan.runs import FIRST_RUN, asked_for, next_run
 from hearth_operator.reconcile.context import Context
+from hearth_operator.reconcile.ending import end_source, keep_finalizer
 from hearth_operator.reconcile.objects import apply_objects
+from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.report import log, write_status
 from hearth_operator.status.conditions import Verdict, false
 from hearth_operator.status.source import JobFacts, job_facts, source_status
@@ -21,25 +26,70 @@ _JOB_OF_POD = "batch.kubernetes.io/job-name"
 async def reconcile_source(ctx: Context, raw: dict[str, Any], source: IngestionSource) -> float | None:
     """One pass; returns the seconds until the next."""
     if source.metadata.deleting:
-        return None
+        return await end_source(ctx, raw, source, observe=observe_jobs)
+    if await keep_finalizer(ctx, raw, source):
+        return 0.0
     kb, blocked = await _knowledge_base(ctx, source)
-    blocked = blocked or await _missing_input(ctx, source)
-    if kb is not None and (blocked is None or source.status.last_run is not None):
-        objects = build_source(source, settings=ctx.settings, at_source=kb.spec.privacy.at_source)
-        await apply_objects(ctx, objects, of=f"{names.SOURCE} {source.metadata.name}")
+    schedule, wrong = _schedule(source)
+    blocked = blocked or await _missing_input(ctx, source) or wrong
     jobs = await observe_jobs(ctx, source.metadata.name)
+    run = next_run(source, active=any(j.active for j in jobs)) if blocked is None else None
+    if kb is not None and wrong is None and (blocked is None or source.status.last_run is not None):
+        # A CronJob knows of its own Jobs only: it pauses while one of ours runs, so that two never do at once.
+        objects = build_source(
+            source,
+            settings=ctx.settings,
+            at_source=kb.spec.privacy.at_source,
+            paused=run is not None or any(j.active and j.asked for j in jobs),
+        )
+        await apply_objects(ctx, objects, of=f"{names.SOURCE} {source.metadata.name}")
     last_run_now = source.status.last_run_now
-    if blocked is None:
-        run = next_run(source, active=any(j.active for j in jobs))
-        if run is not None:
+    if run is not None:
+        jobs = await observe_jobs(ctx, source.metadata.name)
+        if not any(j.active for j in jobs):  # else the schedule was a moment faster
             await _start(ctx, source, run)
             last_run_now = run
             jobs = await observe_jobs(ctx, source.metadata.name)
-    status = source_status(source, jobs=jobs, blocked=blocked, last_run_now=last_run_now, now=ctx.now())
+    now = ctx.now()
+    due = schedule.after(now) if schedule is not None and blocked is None else None
+    status = source_status(
+        source, jobs=jobs, blocked=blocked, schedule=schedule, next_run=due, last_run_now=last_run_now, now=now
+    )
     await write_status(ctx, raw, before=source.status.conditions, status=status)
+    _tell(ctx, source, status)
     if any(j.active for j in jobs):
         return ctx.settings.intervals.knowledge
-    return ctx.settings.intervals.resync if blocked is None else ctx.settings.intervals.not_yet
+    if blocked is not None:
+        return ctx.settings.intervals.not_yet
+    # Shortly after a run is due, so that nextRun moves on.
+    soon = (due - now).total_seconds() + 1.0 if due is not None else ctx.settings.intervals.resync
+    return min(ctx.settings.intervals.resync, soon)
+
+
+def _schedule(source: IngestionSource) -> tuple[Schedule | None, Verdict | None]:
+    """Return the schedule that is in force, and what is wrong with it."""
+    spec = source.spec
+    if spec.schedule is None:
+        return None, None
+    try:
+        schedule = parse_schedule(spec.schedule, spec.time_zone)
+    except ScheduleError as error:
+        return None, false(Reason.INVALID_SPEC, str(error))
+    return (None if spec.suspend else schedule), None
+
+
+def _tell(ctx: Context, source: IngestionSource, status: IngestionSourceStatus) -> None:
+    """Remember how fresh the source is, for its knowledge base's status."""
+    fresh = find_condition(status.conditions, ConditionType.FRESH)
+    known = {ConditionStatus.TRUE: True, ConditionStatus.FALSE: False}
+    facts = SourceFacts(
+        knowledge_base=source.spec.knowledge_base_ref.name,
+        fresh=known.get(fresh.status) if fresh is not None else None,
+        last_success=status.last_success,
+    )
+    if ctx.world.sources.get(source.metadata.name) != facts:
+        ctx.world.sources[source.metadata.name] = facts
+        ctx.wake(Key(names.KNOWLEDGE_BASE, facts.knowledge_base))
 
 
 async def _knowledge_base(ctx: Context, source: IngestionSource) -> tuple[KnowledgeBase | None, Verdict | None]:

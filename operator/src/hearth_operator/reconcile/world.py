@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts
+from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts, SourceFacts
 from hearth_operator.plan.revisions import Record, Setback
 
 
@@ -76,6 +76,8 @@ class World:
     """Mark on everything that this release writes to Ray; empty: not read yet."""
     configured: dict[str, str] = field(default_factory=dict)
     """Knowledge base -> digest of the configuration that the service has."""
+    sources: dict[str, SourceFacts] = field(default_factory=dict)
+    """Source -> how fresh it is, as its last pass found."""
 
     def endpoint_of(self, node: str) -> EndpointState | None:
         """Return the endpoint of a node."""

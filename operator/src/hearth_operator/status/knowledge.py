@@ -1,26 +1,45 @@
 """Status of a KnowledgeBase."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from hearth_api.conditions import ConditionType
 from hearth_api.kinds import KnowledgeBase
-from hearth_api.kinds.knowledge import EmbeddingStatus, KnowledgeBaseStatus, SourceFreshness
+from hearth_api.kinds.knowledge import (
+    EmbeddingStatus,
+    IndexBuildStatus,
+    IndexStatus,
+    KnowledgeBaseStatus,
+    SourceFreshness,
+)
 from hearth_api.reasons import Reason
-from hearth_api.wire.knowledge import KbStatus
+from hearth_api.wire.knowledge import EmbeddingConfig, KbStatus
+from hearth_operator.facts import SourceFacts
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
+
+_MOST_SOURCES = 256
 
 
 def knowledge_status(
-    kb: KnowledgeBase, *, observed: KbStatus | None, blocked: Verdict | None, now: datetime
+    kb: KnowledgeBase,
+    *,
+    observed: KbStatus | None,
+    blocked: Verdict | None,
+    sources: Mapping[str, SourceFacts | None] = {},
+    now: datetime,
 ) -> KnowledgeBaseStatus:
     """Return the status. `blocked` says why it is not provisioned; the last known counts stay while it is unknown.
 
-    An empty knowledge base is Ready: it answers, with nothing.
+    An empty knowledge base is Ready: it answers, with nothing. One with a stale source answers too. `sources` says how
+    fresh the sources are that were looked at since the operator started; None: that source is gone.
     """
+    freshness = _freshness(kb, observed, sources)
     verdicts = {
         ConditionType.PROVISIONED: blocked or _judge_provisioned(observed),
         ConditionType.POPULATED: _judge_populated(observed),
         ConditionType.CONSISTENT: _judge_consistent(observed),
+        ConditionType.FRESH: _judge_fresh(freshness),
     }
     if kb.spec.suspend:
         verdicts[ConditionType.READY] = false(Reason.SUSPENDED, "spec.suspend is true")
@@ -34,6 +53,7 @@ def knowledge_status(
     )
     if observed is None:
         return kb.status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+    listed = tuple(freshness[name] for name in sorted(freshness))[:_MOST_SOURCES]
     embedding = observed.embedding
     return KnowledgeBaseStatus(
         observed_generation=generation,
@@ -44,11 +64,63 @@ def knowledge_status(
         pending=observed.queue.pending,
         quarantined=observed.quarantined,
         embedding=EmbeddingStatus(model=embedding.model, digest=embedding.digest, dimensions=embedding.dimensions),
-        sources=tuple(
-            SourceFreshness(source=s.source, documents=s.documents, last_write=s.last_write)
-            for s in sorted(observed.sources, key=lambda s: s.source)
+        index=_index(observed),
+        sources=listed,
+    )
+
+
+def _index(observed: KbStatus) -> IndexStatus:
+    found = observed.index
+    building = found.building if found is not None else None
+    return IndexStatus(
+        **_made_with(observed.embedding),
+        collection=observed.collection,
+        built=found.built if found is not None else None,
+        building=None
+        if building is None
+        else IndexBuildStatus(
+            **_made_with(building.embedding),
+            collection=building.collection,
+            started=building.started,
+            done=building.done,
+            total=building.total,
         ),
     )
+
+
+def _made_with(embedding: EmbeddingConfig) -> dict[str, Any]:
+    return {"model": embedding.model, "digest": embedding.digest, "dimensions": embedding.dimensions}
+
+
+def _freshness(
+    kb: KnowledgeBase, observed: KbStatus | None, sources: Mapping[str, SourceFacts | None]
+) -> dict[str, SourceFreshness]:
+    """Return what is known of each source: counts from the service, freshness from the sources' own passes."""
+    before = {s.source: s for s in kb.status.sources}
+    if observed is None:
+        held = dict(before)
+    else:
+        held = {
+            s.source: SourceFreshness(source=s.source, documents=s.documents, last_write=s.last_write)
+            for s in observed.sources
+        }
+    own = {n for n, facts in sources.items() if facts is not None and facts.knowledge_base == kb.metadata.name}
+    result = {}
+    for name in held.keys() | own:
+        entry = held.get(name) or SourceFreshness(source=name, documents=0)
+        facts: SourceFacts | SourceFreshness | None = sources[name] if name in sources else before.get(name)
+        fresh, success = (facts.fresh, facts.last_success) if facts is not None else (None, None)
+        result[name] = entry.model_copy(update={"fresh": fresh, "last_success": success})
+    return result
+
+
+def _judge_fresh(freshness: Mapping[str, SourceFreshness]) -> Verdict:
+    stale = sorted(name for name, entry in freshness.items() if entry.fresh is False)
+    if stale:
+        return false(Reason.STALE, f"no run that was due has succeeded: {', '.join(stale)}"[:1000])
+    if any(entry.fresh for entry in freshness.values()):
+        return true(Reason.FRESH, "")
+    return unknown(Reason.NOT_OBSERVED, "no source with a schedule has said when it succeeded")
 
 
 def _judge_provisioned(observed: KbStatus | None) -> Verdict:

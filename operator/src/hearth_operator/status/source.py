@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +13,8 @@ from hearth_api.kinds import IngestionSource
 from hearth_api.kinds.source import IngestionSourceStatus, RunCountsStatus, RunOutcome, RunStatus
 from hearth_api.reasons import Reason
 from hearth_api.wire.ingest import RunReport
+from hearth_operator import names
+from hearth_operator.plan.cron import Schedule
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
 from hearth_operator.status.messages import plain
 
@@ -27,6 +29,9 @@ class JobFacts:
     succeeded: bool = False
     message: str = ""
     report: RunReport | None = None
+    asked: bool = False
+    """It was started by the operator, not by the CronJob."""
+    suspended: bool = False
 
     @property
     def active(self) -> bool:
@@ -57,6 +62,8 @@ def job_facts(job: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> JobF
         succeeded=ended is not None and ended.get("type") == "Complete",
         message=str((ended or {}).get("message", "")),
         report=newest_report(pods),
+        suspended=(job.get("spec") or {}).get("suspend") is True,
+        asked=names.RUN_LABEL in (job["metadata"].get("labels") or {}),
     )
 
 
@@ -110,18 +117,24 @@ def source_status(
     *,
     jobs: Iterable[JobFacts],
     blocked: Verdict | None,
+    schedule: Schedule | None = None,
     next_run: datetime | None = None,
     last_run_now: str | None,
     now: datetime,
 ) -> IngestionSourceStatus:
-    """Return the status. `blocked` says why there is no CronJob; runs that are over stay known."""
+    """Return the status. `blocked` says why there is no CronJob; runs that are over stay known.
+
+    `schedule` is the one in force: None without one and while suspended.
+    """
     known = sorted(jobs, key=lambda j: (j.finished is None, j.finished or j.started or now, j.name))
     active = next((j for j in known if j.active), None)
     done = [j for j in known if not j.active]
     last = _newest(source.status.last_run, done[-1] if done else None)
+    success = _last_success(source.status.last_success, last)
     verdicts = {
         ConditionType.SCHEDULED: blocked or _judge_scheduled(source),
         ConditionType.SYNCED: _judge_synced(last, active, done[-1] if done else None),
+        ConditionType.FRESH: _judge_fresh(source, schedule, success, blocked=blocked is not None, now=now),
     }
     if source.spec.suspend:
         verdicts[ConditionType.READY] = false(Reason.SUSPENDED, "spec.suspend is true")
@@ -131,7 +144,7 @@ def source_status(
         conditions=write_conditions(
             verdicts,
             before=source.status.conditions,
-            required=(ConditionType.SCHEDULED, ConditionType.SYNCED),
+            required=(ConditionType.SCHEDULED, ConditionType.SYNCED, ConditionType.FRESH),
             generation=generation,
             now=now,
         ),
@@ -139,7 +152,38 @@ def source_status(
         last_run_now=last_run_now,
         active_job=active.name if active is not None else None,
         next_run=next_run,
+        last_success=success,
     )
+
+
+def _last_success(before: datetime | None, last: RunStatus | None) -> datetime | None:
+    if last is None or last.outcome is RunOutcome.FAILED or last.finished is None:
+        return before
+    return last.finished if before is None else max(before, last.finished)
+
+
+def _judge_fresh(
+    source: IngestionSource, schedule: Schedule | None, success: datetime | None, *, blocked: bool, now: datetime
+) -> Verdict:
+    """Judge whether the run that was due has succeeded. It has its starting deadline and its own to do so."""
+    said = f"last success at {say_time(success)}" if success is not None else "no run has succeeded yet"
+    if source.spec.schedule is None:
+        return true(Reason.RUN_ON_DEMAND, said) if success is not None else unknown(Reason.NEVER_RAN, said)
+    if source.spec.suspend:
+        return unknown(Reason.SUSPENDED, said)
+    since = success or source.metadata.creation_timestamp
+    due = schedule.after(since) if schedule is not None and since is not None else None
+    grace = timedelta(seconds=source.spec.starting_deadline_seconds + source.spec.deadline_seconds)
+    if due is not None and now > due + grace:
+        return false(Reason.STALE, f"a run was due at {say_time(due)} and none has succeeded since; {said}")
+    if success is None:
+        return unknown(Reason.NEVER_RAN, said)
+    return unknown(Reason.NOT_OBSERVED, said) if blocked else true(Reason.FRESH, said)
+
+
+def say_time(moment: datetime) -> str:
+    """Return a time as messages write it: UTC, whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _newest(before: RunStatus | None, job: JobFacts | None) -> RunStatus | None:

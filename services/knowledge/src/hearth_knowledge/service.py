@@ -18,13 +18,13 @@ from hearth_knowledge.crypto import Keyring, RandomBytes
 from hearth_knowledge.erasing import Eraser
 from hearth_knowledge.errors import KnowledgeError
 from hearth_knowledge.index.indexer import Indexer
-from hearth_knowledge.index.stores import Stores
+from hearth_knowledge.index.stores import Connect, Stores
 from hearth_knowledge.index.worker import Worker
 from hearth_knowledge.lifecycle import Lifecycle
 from hearth_knowledge.links.related import RelatedFinder
 from hearth_knowledge.links.store import LinkStore
 from hearth_knowledge.metrics import Metrics
-from hearth_knowledge.ports import Authenticator, Embedder, VectorStore
+from hearth_knowledge.ports import Authenticator, Embedder
 from hearth_knowledge.privacy.audit import AuditLog, Tickets
 from hearth_knowledge.privacy.directory import DirectoryStore
 from hearth_knowledge.privacy.filter import PrivacyFilter
@@ -56,7 +56,7 @@ class Ports:
 
     authenticator: Authenticator
     embedder: Embedder
-    connect_store: Callable[[str], VectorStore]
+    connect_store: Connect
     random: RandomBytes = secrets.token_bytes
     now: Callable[[], int] = wall_millis
 
@@ -72,7 +72,7 @@ class Service:
         self.keyring = Keyring(settings.kek_dir)
         self.blobs = BlobStore(settings.data / "kbs")
         self.guard = Guard(ports.authenticator, namespace=settings.namespace)
-        self.stores = Stores(ports.connect_store, embedded_uri=settings.milvus_uri)
+        self.stores = Stores(ports.connect_store, embedded_uri=settings.milvus_uri, folder=settings.stores_dir)
         waiting: dict[str, str] = {}
         self.queue = JobQueue(self.database, now=ports.now)
         self.registry = Registry(self.database, keyring=self.keyring, random=ports.random, now=ports.now)

@@ -41,6 +41,7 @@ class Settings:
 
     data: Path
     kek_dir: Path
+    stores_dir: Path
     milvus_uri: str
     gateway_url: str
     gateway_token: Path
@@ -68,6 +69,7 @@ class Settings:
         return cls(
             data=Path(get("HEARTH_KNOWLEDGE_DATA", "/var/lib/hearth/knowledge")),
             kek_dir=Path(get("HEARTH_KEK_DIR", "/var/run/secrets/hearth/kek")),
+            stores_dir=Path(get("HEARTH_STORES_DIR", "/var/run/secrets/hearth/stores")),
             milvus_uri=get("HEARTH_MILVUS_URI", "http://127.0.0.1:19530"),
             gateway_url=get("HEARTH_GATEWAY_URL", "http://hearth-gateway").rstrip("/"),
             gateway_token=Path(get("HEARTH_GATEWAY_TOKEN_PATH", "/var/run/secrets/hearth/hearth-gateway/token")),

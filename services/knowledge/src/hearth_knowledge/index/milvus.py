@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pymilvus import DataType, MilvusClient, MilvusException
 
 from hearth_knowledge.errors import StoreUnavailableError
+from hearth_knowledge.index.stores import Credentials
 from hearth_knowledge.ports import RowFilter, VectorRow
 
 T = TypeVar("T")
@@ -30,8 +31,11 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 class MilvusStore:
     """One Milvus. Connects at the first call and after it went away; loads collections that a restart unloaded."""
 
-    def __init__(self, uri: str, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self, uri: str, *, timeout: float = 10.0, credentials: Callable[[], Credentials] | None = None
+    ) -> None:
         self._uri = uri
+        self._credentials = credentials
         self._timeout = timeout
         self._lock = threading.Lock()
         self._client: MilvusClient | None = None
@@ -219,7 +223,8 @@ class MilvusStore:
         try:
             return call(self._connected())
         except MilvusException as error:
-            if _is_down(error):
+            # With credentials any refusal may mean that they were renewed: they are read again at the next call.
+            if _is_down(error) or (self._credentials is not None and error.code != NOT_LOADED):
                 self.close()
             # The message of Milvus may quote a filter; its code says enough.
             raise StoreUnavailableError(f"Milvus answered code {error.code}") from error
@@ -230,7 +235,9 @@ class MilvusStore:
     def _connected(self) -> MilvusClient:
         with self._lock:
             if self._client is None:
-                self._client = MilvusClient(uri=self._uri, timeout=self._timeout, dedicated=True)
+                found = self._credentials() if self._credentials is not None else None
+                who = {"user": found.username, "password": found.password} if found is not None else {}
+                self._client = MilvusClient(uri=self._uri, timeout=self._timeout, dedicated=True, **who)
             return self._client
 
 
