@@ -200,6 +200,12 @@ def test_a_peak_beats_an_estimate_from_what_was_only_declared() -> None:
     assert need(declared(), before=entry(peak="2000Mi")).total == 2200 * MI
 
 
+def test_the_margin_of_a_peak_never_makes_too_large_what_ran_there() -> None:
+    node = managed_node()  # 1792Mi for models
+    assert need(declared(), before=entry(peak="1700Mi"), node=node).total == 1792 * MI
+    assert need(declared(), before=entry(peak="1800Mi"), node=node).total == 1980 * MI
+
+
 def test_a_peak_never_hides_weights_and_context_that_were_read_in_the_file() -> None:
     large = {**SHAPE, "weights": "800Mi"}
     found = need(small(), before=entry(peak="300Mi", shape=large))

@@ -75,10 +75,15 @@ def place(
     held = {r.app: room for r in requests if (room := held_room(r, nodes)) is not None}
     turn = _settle(requests, nodes, held)
     plan = Plan(sorted((r.app, turn.result(r)) for r in requests))
+    after = {
+        app: Held(node=p.node, memory=p.reserved)
+        for app, p in plan.items()
+        if p.node is not None and p.reserved is not None
+    }
 
     def fits_without(app: str, gone: frozenset[str]) -> bool:
         left = [r for r in requests if r.app not in gone]
-        return _settle(left, nodes, {a: room for a, room in held.items() if a not in gone}).places(app)
+        return _settle(left, nodes, {a: room for a, room in after.items() if a not in gone}).places(app)
 
     plan.advice = Advice({r.app: r for r in requests}, turn.rooms, fits_without=fits_without)
     return plan
@@ -158,8 +163,9 @@ class _Turn:
         if name is not None:
             return _fitting(request, self.rooms[name])
         stays = held.node if held is not None else request.variant.node.name
-        need = request.need(self._nodes[stays or request.candidates[0]])
-        rooms = [self.rooms[candidate] for candidate in request.candidates]
+        listed = sorted(request.candidates)
+        need = request.need(self._nodes[stays or listed[0]])
+        rooms = [self.rooms[candidate] for candidate in listed]
         short = any(_lack(request, room) is Reason.INSUFFICIENT_MEMORY for room in rooms)
         return Placement(
             model=model,

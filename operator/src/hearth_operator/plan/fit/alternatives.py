@@ -49,7 +49,7 @@ class Advice:
     def alternatives(self, app: str, *, fitting: set[str]) -> Iterator[str]:
         """Yield what would fit, the least change first."""
         request = self._requests[app]
-        for name in request.candidates:
+        for name in sorted(request.candidates):
             room = self._rooms[name]
             for changed in smaller(request, room):
                 yield f"on {name} with {_changes(request.variant, changed)}"
@@ -59,7 +59,7 @@ class Advice:
             other = next((r for r in self._requests.values() if _is(r, request, sibling)), None)
             if other is not None and other.app in fitting and other.app != app:
                 yield f"as variant {sibling.name}, which has room"
-        for name in request.candidates:
+        for name in sorted(request.candidates):
             yielding = who_would_yield(request, self._rooms[name])
             # Somebody else may be before it in line for that room.
             if yielding and self._fits_without(app, frozenset(t.app for t in yielding)):

@@ -4,7 +4,7 @@ In this order: `resources.memory`; the estimate corrected by the peak that was o
 context; the estimate from the shape that the engine read in the files, its gaps filled with the declared one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hearth_api.kinds import InferenceNode, ModelDeployment
 from hearth_api.kinds.memory import MemorySource
@@ -15,6 +15,7 @@ from hearth_api.wire.serve import Task
 from hearth_operator.plan.fit.estimate import Estimate, estimate, show
 from hearth_operator.plan.fit.shape import Shape, from_kind, merge
 from hearth_operator.plan.fit.workload import workload_of
+from hearth_operator.plan.room import allocatable
 
 _MARGIN_TENTHS = 11
 """A peak may not have been the last: a tenth more is kept free."""
@@ -39,7 +40,7 @@ class Need:
             more = f", although {show(peak)} were observed" if peak > (self.total or 0) else ""
             return f"declared in resources.memory{more}"
         if self.source is MemorySource.OBSERVED and self.peak is not None:
-            return f"peak {show(self.peak)} observed, and a tenth more"
+            return f"peak {show(self.peak)} observed, and up to a tenth more"
         if self.guess is None:
             return "neither declared nor known from its shape"
         return self.guess.sentence + (f"; peak {show(self.peak)}" if self.peak is not None else "")
@@ -59,7 +60,11 @@ def need_of(variant: Variant, task: Task, node: InferenceNode, *, before: Varian
     known = from_kind(before.shape) if read and before is not None else Shape()
     guess = estimate(merge(known, from_kind(variant.model.shape)), workload_of(variant, task, node))
     if peak is not None:
-        return _corrected(guess, peak, read=known.known, accelerator=accelerator)
+        found = _corrected(guess, peak, read=known.known, accelerator=accelerator)
+        room = allocatable(node).memory
+        if room is not None and found.source is MemorySource.OBSERVED and peak <= room < (found.total or 0):
+            return replace(found, total=room)  # what ran there is not sent away for the margin's sake
+        return found
     if guess is None:
         return Need(total=None, source=MemorySource.UNKNOWN)
     return Need(total=guess.total, source=MemorySource.ESTIMATED, guess=guess, runs=runs)
