@@ -77,7 +77,7 @@ class FakeRay:
         self.stuck: set[str] = set()
         """Sources that stay DEPLOYING."""
         self.refusing: set[str] = set()
-        """Sources with which a document is answered 400."""
+        """Sources with which a document is answered 400, unless it was taken before."""
         self.old: dict[str, str] = {}
         """Application -> source of the replica that still runs while the new one does not."""
         self.node_ids: tuple[str, ...] = ("n1",)
@@ -86,6 +86,8 @@ class FakeRay:
         self.forgets: tuple[str, ...] = ()
         """Actor options that an old Ray does not know and drops."""
         self._pid = 0
+        self._taken: set[str] = set()
+        """Sources that it took once: Ray does not change its mind."""
 
     async def version(self) -> str:
         return self.version_text
@@ -123,8 +125,9 @@ class FakeRay:
         self.puts.append(copy.deepcopy(document))
         new = {app["name"]: app for app in document["applications"]}
         for app in new.values():
-            if app.get("args", {}).get("model", {}).get("source") in self.refusing:
+            if app.get("args", {}).get("model", {}).get("source") in self.refusing - self._taken:
                 raise HttpStatusError(method="PUT", url="http://ray", status=400, text="1 validation error")
+        self._taken |= {a["args"]["model"]["source"] for a in new.values() if "model" in a.get("args", {})}
         for name, config in new.items():
             self._roll(name, self.apps.get(name), config)
         for name in self.apps.keys() - new.keys():

@@ -4,6 +4,9 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from hearth_api.reasons import Reason
 from hearth_operator.errors import UnreachableError
@@ -64,6 +67,18 @@ class Stage:
         self.apply(*variants, name=name, source=source, **spec)
         await self.beat(4)
 
+    async def change(self, *variants, beats: int, **more) -> None:
+        """Apply a change that is seen, and let some heartbeats pass."""
+        self.apply(*variants, **more)
+        self.state.dirty = True
+        await self.beat(beats)
+
+    async def fail(self) -> None:
+        """A good revision, then a bad one."""
+        await self.serve()
+        self.ray.failing[BAD] = "no"
+        await self.change(source=BAD, beats=4)
+
     def apply(self, *variants, name: str = "chat", source: str = GOOD, **spec) -> None:
         condition = {"type": "Ready", "status": "True", "reason": "Ready", "message": ""}
         status = {"conditions": [condition | {"lastTransitionTime": "2026-10-01T00:00:00Z"}]}
@@ -97,9 +112,7 @@ async def test_what_served_is_kept_once_and_nothing_is_written_while_nothing_cha
 async def test_a_bad_revision_is_taken_back_and_not_tried_again(stage) -> None:
     await stage.serve()
     stage.ray.failing[BAD] = "hearth_serve.errors.WeightsMissingError: no such package: bad"
-    stage.apply(source=BAD)
-    stage.state.dirty = True
-    await stage.beat(4)
+    await stage.change(source=BAD, beats=4)
     assert [p["applications"][0]["args"]["model"]["source"] for p in stage.ray.puts] == [GOOD, BAD, GOOD]
     setback = stage.state.setbacks["chat.cpu"]
     assert (setback.reason, setback.message) == (Reason.WEIGHTS_MISSING, "no such package: bad")
@@ -112,31 +125,19 @@ async def test_a_bad_revision_is_taken_back_and_not_tried_again(stage) -> None:
 
 
 async def test_another_revision_or_a_restart_is_tried_after_a_bad_one(stage) -> None:
-    await stage.serve()
-    stage.ray.failing[BAD] = "no"
-    stage.apply(source=BAD)
-    stage.state.dirty = True
-    await stage.beat(4)
+    await stage.fail()
     stage.ray.failing.clear()
-    stage.apply(variant(model={"source": BAD}, threads=2))
-    stage.state.dirty = True
-    await stage.beat(4)
+    await stage.change(variant(model={"source": BAD}, threads=2), beats=4)
     assert stage.source() == BAD
     assert stage.state.setbacks == {}
     assert "bad" not in kept(stage)["cpu"]
 
 
 async def test_a_restart_that_is_asked_for_tries_a_bad_revision_again(stage) -> None:
-    await stage.serve()
-    stage.ray.failing[BAD] = "no"
-    stage.apply(source=BAD)
-    stage.state.dirty = True
-    await stage.beat(4)
+    await stage.fail()
     puts = len(stage.ray.puts)
     stage.ray.failing.clear()
-    stage.apply(source=BAD, meta={"annotations": {"hearth.banjonet.com/restart": "now"}})
-    stage.state.dirty = True
-    await stage.beat(4)
+    await stage.change(source=BAD, meta={"annotations": {"hearth.banjonet.com/restart": "now"}}, beats=4)
     assert len(stage.ray.puts) == puts + 1
     assert (stage.source(), stage.state.setbacks) == (BAD, {})
 
@@ -145,12 +146,8 @@ async def test_a_former_revision_whose_room_was_taken_is_not_put_back() -> None:
     stage = Stage(managed_node("home", memory="4Gi", cpu="4"))  # 2.75 GiB for models
     await stage.serve(variant(model={"source": GOOD}, memory="2Gi"))
     stage.ray.stuck.add(BAD)
-    stage.apply(variant(model={"source": BAD}, memory="1Gi"), progressDeadlineSeconds=60)
-    stage.state.dirty = True
-    await stage.beat(3)
-    stage.apply(name="late", source="package://late")
-    stage.state.dirty = True
-    await stage.beat(20)
+    await stage.change(variant(model={"source": BAD}, memory="1Gi"), progressDeadlineSeconds=60, beats=3)
+    await stage.change(name="late", source="package://late", beats=20)
     assert (stage.source(), stage.source("late.cpu")) == (BAD, "package://late")
     assert stage.state.setbacks["chat.cpu"].outcome == "there is no room any more for the last good one"
     stage.kube.drop("ModelDeployment", "late")
@@ -164,9 +161,7 @@ async def test_beside_the_old_one_where_both_fit_and_the_old_one_serves_on(stage
     await stage.serve()
     replica = stage.ray.pids["chat.cpu"]
     stage.ray.failing[BAD] = "no"
-    stage.apply(source=BAD)
-    stage.state.dirty = True
-    await stage.beat()
+    await stage.change(source=BAD, beats=1)
     assert surge_of(stage.ray.apps["chat.cpu"])
     assert stage.ray.old["chat.cpu"] == GOOD
     await stage.beat(4)
@@ -188,9 +183,7 @@ async def test_when_a_new_revision_surges(memory, version, cpus, surges) -> None
     stage.ray.version_text = version
     stage.ray.raylets = (RayNode("n1", alive=True, labels={"hearth-node": "home"}, cpus=cpus, memory=0),)
     await stage.serve()
-    stage.apply(source="package://next")
-    stage.state.dirty = True
-    await stage.beat(3)
+    await stage.change(source="package://next", beats=3)
     assert stage.source() == "package://next"
     assert surge_of(stage.ray.apps["chat.cpu"]) is surges
 
@@ -200,9 +193,7 @@ async def test_two_surges_count_each_others_copies() -> None:
     await stage.serve()
     await stage.serve(name="other")
     stage.apply(source="package://a")
-    stage.apply(source="package://b", name="other")
-    stage.state.dirty = True
-    await stage.beat()
+    await stage.change(source="package://b", name="other", beats=1)
     surging = [surge_of(app) for app in stage.ray.apps.values()]
     assert sorted(surging) == [False, True]
 
@@ -210,9 +201,7 @@ async def test_two_surges_count_each_others_copies() -> None:
 async def test_what_never_gets_ready_is_taken_back_after_the_deadline(stage) -> None:
     await stage.serve(progressDeadlineSeconds=60)
     stage.ray.stuck.add(BAD)
-    stage.apply(source=BAD, progressDeadlineSeconds=60)
-    stage.state.dirty = True
-    await stage.beat(13)
+    await stage.change(source=BAD, progressDeadlineSeconds=60, beats=13)
     assert stage.source() == BAD
     await stage.beat(6)
     assert stage.source() == GOOD
@@ -223,9 +212,7 @@ async def test_what_never_gets_ready_is_taken_back_after_the_deadline(stage) -> 
 async def test_a_replica_that_computes_nothing_is_no_good_revision(stage) -> None:
     await stage.serve(progressDeadlineSeconds=60)
     stage.proves = False
-    stage.apply(source=BAD, progressDeadlineSeconds=60)
-    stage.state.dirty = True
-    await stage.beat(20)
+    await stage.change(source=BAD, progressDeadlineSeconds=60, beats=20)
     assert stage.source() == GOOD
 
 
@@ -240,16 +227,12 @@ async def test_a_first_revision_that_fails_has_nothing_to_go_back_to(stage) -> N
 async def test_tunables_are_changed_in_place_without_a_surge(stage) -> None:
     await stage.serve(sampling={"temperature": "0.1"})
     replica = stage.ray.pids["chat.cpu"]
-    stage.apply(sampling={"temperature": "0.9"})
-    stage.state.dirty = True
-    await stage.beat(2)
+    await stage.change(sampling={"temperature": "0.9"}, beats=2)
     config = stage.ray.apps["chat.cpu"]["deployments"][0]
     assert config["user_config"]["temperature"] == 0.9
     assert "max_surge_percent" not in config
     assert stage.ray.pids["chat.cpu"] == replica
-    stage.apply()
-    stage.state.dirty = True
-    await stage.beat(2)
+    await stage.change(beats=2)
     assert "temperature" not in stage.ray.apps["chat.cpu"]["deployments"][0]["user_config"], "a field that is gone"
 
 
@@ -264,9 +247,7 @@ def two(source: str, *, other: str = GOOD) -> tuple[dict, dict]:
 async def test_the_old_one_goes_only_while_another_variant_serves() -> None:
     stage = Stage(managed_node("home", memory="6Gi", cpu="4"))
     await stage.serve(*two(GOOD))
-    stage.apply(*two("package://new", other="package://new"))
-    stage.state.dirty = True
-    await stage.beat()
+    await stage.change(*two("package://new", other="package://new"), beats=1)
     assert (stage.source("chat.a"), stage.source("chat.b")) == ("package://new", GOOD)
     await stage.beat(3)
     assert (stage.source("chat.a"), stage.source("chat.b")) == ("package://new", "package://new")
@@ -276,12 +257,8 @@ async def test_a_change_waits_for_a_variant_that_loads_but_not_for_ever() -> Non
     stage = Stage(managed_node("home", memory="6Gi", cpu="4"))
     await stage.serve(*two(GOOD), progressDeadlineSeconds=60)
     stage.ray.stuck.add("package://slow")
-    stage.apply(*two(GOOD, other="package://slow"), progressDeadlineSeconds=600)
-    stage.state.dirty = True
-    await stage.beat(2)
-    stage.apply(*two("package://new", other="package://slow"), progressDeadlineSeconds=600)
-    stage.state.dirty = True
-    await stage.beat(5)
+    await stage.change(*two(GOOD, other="package://slow"), progressDeadlineSeconds=600, beats=2)
+    await stage.change(*two("package://new", other="package://slow"), progressDeadlineSeconds=600, beats=5)
     assert stage.source("chat.a") == GOOD
     await stage.beat(160)
     assert stage.source("chat.a") == "package://new"
@@ -291,9 +268,7 @@ async def test_a_change_does_not_wait_for_a_variant_that_failed() -> None:
     stage = Stage(managed_node("home", memory="6Gi", cpu="4"))
     stage.ray.failing["package://broken"] = "no"
     await stage.serve(*two(GOOD, other="package://broken"))
-    stage.apply(*two("package://new", other="package://broken"))
-    stage.state.dirty = True
-    await stage.beat(2)
+    await stage.change(*two("package://new", other="package://broken"), beats=2)
     assert stage.source("chat.a") == "package://new"
 
 
@@ -305,9 +280,7 @@ async def test_one_application_that_ray_refuses_does_not_hold_up_the_others(stag
     stage.ray.refusing.add(BAD)
     stage.apply(source=BAD)
     stage.apply(name="new")
-    stage.apply(name="wrong", source=BAD)
-    stage.state.dirty = True
-    await stage.beat(4)
+    await stage.change(name="wrong", source=BAD, beats=4)
     assert (stage.source(), stage.source("new.cpu")) == (GOOD, GOOD)
     assert sorted(stage.state.setbacks) == ["chat.cpu", "wrong.cpu"]
     assert "400" in stage.state.setbacks["wrong.cpu"].message
@@ -330,9 +303,7 @@ async def test_what_our_own_check_refuses_is_never_put(stage, monkeypatch) -> No
 
     monkeypatch.setattr(document, "build_application", misspelt)
     stage.apply(name="typo")
-    stage.apply(name="fine")
-    stage.state.dirty = True
-    await stage.beat(3)
+    await stage.change(name="fine", beats=3)
     assert sorted(stage.ray.apps) == ["chat.cpu", "fine.cpu"]
     assert "label_selectr is no field that Ray knows" in stage.state.setbacks["typo.cpu"].message
 
@@ -397,21 +368,13 @@ async def test_what_cannot_be_kept_holds_up_nothing(stage) -> None:
     await stage.beat()
     stage.kube.refuses.add("ConfigMap")
     stage.state.dirty = True
-    await stage.serve()
-    stage.ray.failing[BAD] = "no"
-    stage.apply(source=BAD)
-    stage.state.dirty = True
-    await stage.beat(4)
+    await stage.fail()
     assert stage.source() == GOOD, "taken back all the same"
     assert stage.state.facts.reachable
 
 
 async def test_a_ray_that_went_away_gets_the_last_good_revision_not_the_bad_one(stage) -> None:
-    await stage.serve()
-    stage.ray.failing[BAD] = "no"
-    stage.apply(source=BAD)
-    stage.state.dirty = True
-    await stage.beat(4)
+    await stage.fail()
     stage.ray.error = UnreachableError("Unreachable", "gone")
     await stage.beat(3)
     assert not stage.state.facts.reachable
@@ -461,3 +424,81 @@ async def test_two_nodes_of_one_ray_are_one_document() -> None:
     stage.apply(variant("a", node="home"), variant("b", node="other"))
     await stage.beat(3)
     assert [[a["name"] for a in p["applications"]] for p in stage.ray.puts] == [["chat.a", "chat.b"]]
+
+
+# Any history
+
+SOURCES = ("package://s0", "package://s1", "package://s2")
+ACTIONS = st.one_of(
+    st.tuples(
+        st.just("change"), st.sampled_from(["a", "b"]), st.sampled_from(SOURCES), st.sampled_from(["0.1", "0.9"])
+    ),
+    st.tuples(st.sampled_from(["fail", "heal", "stick", "refuse"]), st.sampled_from(SOURCES)),
+    st.tuples(st.sampled_from(["operator dies", "ray forgets", "api away", "api back", "ray away", "ray back"])),
+)
+
+
+def act(stage: Stage, action: tuple[str, ...]) -> None:
+    ray = stage.ray
+    match action:
+        case ("change", name, source, temperature):
+            stage.apply(name=name, source=source, sampling={"temperature": temperature}, progressDeadlineSeconds=60)
+            stage.state.dirty = True
+        case ("fail", source):
+            ray.failing[source] = "no"
+        case ("heal", source):
+            ray.failing.pop(source, None)
+            ray.stuck.discard(source)
+            ray.refusing.discard(source)
+        case ("stick", source):
+            ray.stuck.add(source)
+        case ("refuse", source):
+            ray.refusing.add(source)
+        case ("operator dies",):
+            stage.restart()
+        case ("ray forgets",):
+            ray.apps, ray.old = {}, {}
+        case ("api away",) | ("api back",):
+            stage.kube.down = action[0] == "api away"
+        case _:
+            ray.error = UnreachableError("Unreachable", "gone") if action[0] == "ray away" else None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(ACTIONS, st.integers(0, 5)), max_size=14))
+async def test_after_any_history_it_comes_to_rest_and_serves_what_it_can(history) -> None:
+    with capture_logs():  # thousands of lines otherwise
+        await _live_through(history)
+
+
+async def _live_through(history) -> None:
+    stage = Stage(managed_node("home", memory="6Gi", cpu="4"))
+    for action, beats in history:
+        act(stage, action)
+        await stage.beat(beats)
+    stage.kube.down, stage.ray.error, stage.state.dirty = False, None, True
+    await stage.beat(60)
+    puts = stage.ray.puts[:]
+    stage.kube.writes.clear()
+    stage.state.failed.clear()  # tries of what never served go on for good
+    await stage.beat(20, seconds=0.5)
+    assert (stage.ray.puts, stage.kube.writes) == (puts, []), "at rest"
+    for (kind, name), raw in stage.kube.objects.items():
+        if kind == "ModelDeployment":
+            _check(stage, f"{name}.cpu", raw["spec"]["variants"][0]["model"]["source"])
+
+
+def _check(stage: Stage, app: str, wanted: str) -> None:
+    sick = {*stage.ray.failing, *stage.ray.stuck, *stage.ray.refusing}
+    there = stage.ray.apps.get(app)
+    if there is None:
+        assert app in stage.state.refused, "Ray said no to it, and is not asked twice"
+        return
+    source = there["args"]["model"]["source"]
+    record = stage.state.records[app]
+    if wanted not in sick:
+        assert source == wanted or record.bad or app in stage.state.refused, "what could serve is there, or failed once"
+    if record.good is not None and source != wanted:
+        assert app in stage.state.setbacks, "and says why it is not the wanted one"
+    if record.good is not None and record.good["args"]["model"]["source"] not in sick:
+        assert source not in sick or app not in stage.state.setbacks, "what served once serves"

@@ -232,9 +232,12 @@ async def _put_one_by_one(ray: RayApi, state: EndpointState, plan: ServePlan, ur
         try:
             await ray.put_applications(document)
         except HttpStatusError as error:
-            state.refused[name] = Setback(
-                fingerprint=state.marks.get(name, ""), reason=Reason.DEPLOY_FAILED, message=error.message, outcome=_KEPT
-            )
+            mark = fingerprint(by_name[name])
+            state.unputtable.add(mark)
+            if mark == state.marks.get(name):
+                state.refused[name] = Setback(
+                    fingerprint=mark, reason=Reason.DEPLOY_FAILED, message=error.message, outcome=_KEPT
+                )
             log.warning("serve_application_refused", endpoint=url, app=name, error=error.message[:1000])
             continue
         taken = trial

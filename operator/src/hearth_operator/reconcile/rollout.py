@@ -16,6 +16,7 @@ from hearth_operator.plan.revisions import (
     Setback,
     carries,
     dress,
+    fingerprint,
     misplaced,
     plain,
     reloads,
@@ -115,7 +116,9 @@ def find_setbacks(state: EndpointState, wants: list[Want]) -> dict[str, Setback]
     for want in wants:
         record = state.records.get(want.name, Record())
         setback = setback_of(record, want.mark)
-        if setback is not None and record.good is not None and record.good["args"].get("node") in state.nodes:
+        if setback is None or record.good is None or record.good["args"].get("node") not in state.nodes:
+            continue
+        if not state.unputtable or fingerprint(record.good) not in state.unputtable:
             found[want.name] = setback
     return found
 
@@ -164,6 +167,8 @@ class Rollout:
         if want.name in self.state.refused and config is not None:
             return plain(config)  # Ray never had the refused one: what serves stays
         if good is None or good["args"].get("node") not in self.state.nodes:
+            return None
+        if self.state.unputtable and fingerprint(good) in self.state.unputtable:
             return None
         if not carries(config, good) and not surge_of(config) and not self._has_room(want, good):
             setback = self.state.setbacks[want.name]

@@ -38,6 +38,8 @@ class EndpointState:
     """Application -> fingerprint of the revision that is wanted now."""
     refused: dict[str, Setback] = field(default_factory=dict)
     """Revisions that Ray, or our own check, did not take."""
+    unputtable: set[str] = field(default_factory=set)
+    """Fingerprints of all revisions that Ray refused: also a former good one is not put twice in vain."""
     setbacks: dict[str, Setback] = field(default_factory=dict)
     """Why the wanted revision of an application is not put: for its status."""
     astray: dict[str, str] = field(default_factory=dict)
