@@ -21,8 +21,8 @@ from hearth_operator import names
 from hearth_operator.errors import InvalidSpecError
 from hearth_operator.facts import RayApp
 from hearth_operator.plan.difference import covers
-from hearth_operator.restart import restart_mark
 from hearth_operator.plan.revisions import Application, carries
+from hearth_operator.restart import restart_mark
 
 __all__ = ["Application", "ServePlan", "build_application", "http_options", "pin_labels", "plan_put"]
 _ALL_LAYERS = 1000
