@@ -103,6 +103,8 @@ def test_a_record_without_a_good_revision_forbids_nothing(text) -> None:
         pytest.param(Record(), live(OTHER, status="DEPLOY_FAILED"), False, True, (None, False), id="nothing before"),
         pytest.param(Record(good=PLAIN), live(PLAIN), True, True, (PLAIN, False), id="Ray has the former one"),
         pytest.param(Record(good=PLAIN), None, False, True, (PLAIN, False), id="not there"),
+        pytest.param(Record(), live(PLAIN), True, False, (PLAIN, False), id="changed before it was noted"),
+        pytest.param(Record(), live(PLAIN), False, False, (None, False), id="changed before it was proven"),
     ],
 )
 def test_when_a_revision_is_good_or_bad(record, there, alive, overdue, expected) -> None:

@@ -160,8 +160,13 @@ def judge(
 
     `alive`: the replicas that run now computed something; `failure`: what to note if it is one.
     """
-    if live is None or not carries(live.config, wanted):
+    if live is None or live.config is None:
         return record
+    if not carries(live.config, wanted):
+        # The spec changed again before what serves was noted: it is what there is to go back to.
+        unnoted = record.bad is None and live.status == "RUNNING" and bool(live.replicas) and alive
+        known = record.good is not None and carries(live.config, record.good)
+        return Record(good=plain(live.config)) if unnoted and not known else record
     revision = plain(wanted)
     if live.status == "RUNNING" and live.replicas and alive:
         return record if record.good == revision and record.bad is None else Record(good=revision)

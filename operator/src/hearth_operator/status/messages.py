@@ -27,7 +27,10 @@ _PLAIN = re.compile(f"[{_GOOD}](?:[ {_GOOD}]*[{_GOOD}])?")
 _ERROR_LINE = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Missing|Mismatch|NotFound))(?::\s*(.*))?$"
 )
-_NOISE = re.compile(r"pid=\d+,? ?|ip=[0-9.]+,? ?|actor_id=[0-9a-f]+,? ?|repr=\S*|0x[0-9a-f]{6,}|\b[0-9a-f]{32,}\b")
+_NOISE = re.compile(
+    r"pid=\d+,? ?|ip=[0-9.]+,? ?|actor_id=[0-9a-f]+,? ?|repr=\S*|0x[0-9a-f]{6,}|"
+    r"\b(?![0-9a-f]{64}\b)[0-9a-f]{32,}\b"  # Ray's ids; a SHA-256 has 64 digits and is what a reader needs
+)
 _STACK = re.compile(r'^\s*(File "|Traceback|\^+$|raise |return |await |self\.|[~^]+)')
 _MOST = 500
 
