@@ -25,7 +25,18 @@ class Intervals:
     heartbeat_timeout: float = 4.0
     nodes: float = 8.0
     loading: float = 2.0
-    probe: float = 30.0
+    look: float = 4.0
+    """Between two questions to a variant that answers."""
+    look_again: float = 1.0
+    """After one that it did not answer."""
+    look_timeout: float = 3.0
+    probe: float = 4.0
+    """An idle variant proves itself again after this."""
+    probe_timeout: float = 4.0
+    """Or four times as long as its last probe took."""
+    first_probe_timeout: float = 30.0
+    stalled: float = 300.0
+    """Busy for so long without one token is a hang, and no long prompt."""
     catalog: float = 10.0
     knowledge: float = 10.0
     knowledge_busy: float = 2.0
@@ -35,7 +46,6 @@ class Intervals:
     re_put: float = 10.0
     retry_first: float = 60.0
     retry_most: float = 900.0
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,6 +161,9 @@ def app(status="RUNNING", message="", replicas=("r1",)):
     return RayApp(name="chat.cpu", status=status, message=message, replicas=replicas, config={})
 
 
+SILENT = ServingFacts(info=info(), error="no answer")
+
+
 def facts(**changes):
     base = {
         "variant": model().spec.variants[0],
@@ -222,12 +225,63 @@ def facts(**changes):
             id="a bad new revision, the old one serves",
         ),
         pytest.param(
-            {"reach": Reach.OFFLINE, "reach_message": "cannot connect"},
+            {"reach": Reach.OFFLINE, "reach_message": "cannot connect", "app": None, "serving": SILENT},
             "Unreachable",
             "NodeOffline",
             "Unknown",
             "Unknown",
             id="its machine is off: nothing is known",
+        ),
+        pytest.param(
+            {"reach": Reach.OFFLINE, "reach_message": "cannot connect", "app": None, "serving": ServingFacts()},
+            "Unreachable",
+            "NodeOffline",
+            "Unknown",
+            "Unknown",
+            id="its machine is off, and it was never asked",
+        ),
+        pytest.param(
+            {"reach": Reach.GARBLED, "reach_message": "not JSON", "app": None, "serving": SILENT},
+            "Unreachable",
+            "UnexpectedAnswer",
+            "Unknown",
+            "Unknown",
+            id="something else answers for Ray, and nothing for the variant",
+        ),
+        pytest.param(
+            {"reach": Reach.REFUSED, "reach_message": "401", "app": None, "serving": SILENT},
+            "Unreachable",
+            "AuthenticationFailed",
+            "Unknown",
+            "Unknown",
+            id="Ray refuses the token, and nothing answers for the variant",
+        ),
+        *(
+            pytest.param(
+                {"reach": reach, "reach_message": "no answer", "app": None, "current": False},
+                "Available",
+                "RayUnreachable",
+                "True",
+                "True",
+                id=f"it computes, though Ray is {reach.value}",
+            )
+            for reach in (Reach.OFFLINE, Reach.GARBLED, Reach.REFUSED)
+        ),
+        pytest.param(
+            {"reach": Reach.NOT_OBSERVED, "app": None, "serving": ServingFacts()},
+            "Pending",
+            "NotObserved",
+            "Unknown",
+            "Unknown",
+            id="Ray was not asked yet",
+        ),
+        pytest.param(
+            {"app": app(replicas=()), "serving": ServingFacts()},
+            "Loading",
+            "Loading",
+            "False",
+            "False",
+            id="Ray answers and has no replica",
         ),
         pytest.param({"node_suspended": True}, "Suspended", "Suspended", "False", "False", id="its node is suspended"),
         pytest.param(
@@ -281,7 +335,9 @@ def test_a_fallback_serves_and_says_why() -> None:
     status = model_status(
         two,
         facts=[
-            facts(variant=first, node="gpu", reach=Reach.OFFLINE, reach_message="cannot connect", app=None),
+            facts(
+                variant=first, node="gpu", reach=Reach.OFFLINE, reach_message="cannot connect", app=None, serving=SILENT
+            ),
             facts(variant=second),
         ],
         refused=None,
@@ -290,6 +346,28 @@ def test_a_fallback_serves_and_says_why() -> None:
     assert said(status, "Ready") == ("True", "Ready")
     assert said(status, "Degraded") == ("True", "FallbackServing")
     assert status.serving == "cpu"
+
+
+def test_a_variant_that_serves_unwatched_says_so_and_is_not_on_its_way() -> None:
+    unwatched = facts(reach=Reach.OFFLINE, reach_message="no answer", app=None, current=False)
+    status = model_status(model(), facts=[unwatched], refused=None, now=NOW)
+    assert said(status, "Available") == ("True", "Serving")
+    assert "Ray on home does not answer (no answer)" in find_condition(status.conditions, "Available").message
+    assert said(status, "Degraded") == ("True", "RayUnreachable")
+    assert said(status, "Progressing") == ("True", "RolledOut")
+
+
+def test_who_came_back_waits_in_the_open() -> None:
+    two = model("chat", variant("gpu", node="gpu"), variant("cpu"))
+    first, second = two.spec.variants
+    words = "answers since 09:00:00Z; cpu serves until it has done so for 30 s on end"
+    back = facts(variant=first, node="gpu", recovering=words)
+    status = model_status(two, facts=[back, facts(variant=second)], refused=None, now=NOW)
+    assert [v.state.value for v in status.variants] == ["Loading", "Available"]
+    assert status.serving == "cpu"
+    assert said(status, "Degraded") == ("True", "FallbackServing")
+    assert words in find_condition(status.conditions, "Degraded").message
+    assert said(status, "Progressing") == ("True", "RolledOut"), "it is loaded: only its turn has not come"
 
 
 def test_an_old_revision_is_degraded() -> None:

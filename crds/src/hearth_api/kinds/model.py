@@ -132,6 +132,14 @@ class Sampling(ApiModel):
     """System message for requests that have none."""
 
 
+class Failback(ApiModel):
+    """When a more preferred variant that came back takes over from the one that serves."""
+
+    stable_seconds: Annotated[int, Field(ge=0, le=600)] = 30
+    """How long it must have answered without a break; 0: at once. While it comes and goes this doubles, up to 600 s,
+    until it has served for 600 s. What answers is never held back when nothing else serves."""
+
+
 class ModelDeploymentSpec(ApiModel):
     """One logical model."""
 
@@ -169,6 +177,8 @@ class ModelDeploymentSpec(ApiModel):
     """Of models that wait for room the higher one is placed first. One that has its room is never sent away."""
     sampling: Sampling | None = None
     """Defaults for chat requests."""
+    failback: Failback = Failback()
+    """When the preferred variant serves again after it was lost."""
     progress_deadline_seconds: Annotated[int, Field(ge=10, le=86_400)] = 600
     """How long a change may take before Progressing is False."""
 

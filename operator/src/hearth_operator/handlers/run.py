@@ -27,6 +27,7 @@ from hearth_operator.handlers.watch import KopfEvents, Watcher, kopf_settings
 from hearth_operator.reconcile.context import RELEASE, Context
 from hearth_operator.reconcile.loop import Reconciler
 from hearth_operator.reconcile.metrics import Metrics
+from hearth_operator.reconcile.probing import stop_watching
 from hearth_operator.reconcile.pulse import Heart, Pulse
 from hearth_operator.reconcile.queue import Key, KeyedQueue
 from hearth_operator.reconcile.world import World
@@ -77,6 +78,7 @@ async def run_operator(
         queue = KeyedQueue(clock=time.monotonic)
         events = KopfEvents()
         ctx = build_context(settings, kube, outside or real_outside(session, settings), events, queue, metrics=metrics)
+        stack.callback(stop_watching, ctx)
         pulse = Pulse(queue=queue, bounds=settings.bounds, work=Heart(time.monotonic), watch=Heart(time.monotonic))
         metrics.watch(queue, pulse.work)
         app = build_app(metrics, ready=ready.is_set, trouble=pulse.trouble)

@@ -53,6 +53,20 @@ class Metrics:
         self.available = Gauge(
             "hearth_model_available", "1 when a variant of the model answers", ["model"], registry=self.registry
         )
+        self.variant_available = Gauge(
+            "hearth_model_variant_available",
+            "1 when requests may be sent to the variant",
+            ["model", "variant"],
+            registry=self.registry,
+        )
+        self.failovers = Counter(
+            "hearth_model_failovers_total",
+            "How often another variant than before came to serve",
+            ["model", "from", "to"],
+            registry=self.registry,
+        )
+        self._variants: dict[str, frozenset[str]] = {}
+        self._serving: dict[str, str] = {}
         self.ready = Gauge(
             "hearth_resource_ready", "1 when Ready is True, 0 otherwise", ["kind", "name"], registry=self.registry
         )
@@ -93,12 +107,31 @@ class Metrics:
             if up:
                 self.heartbeat.labels(node, url).set(now.timestamp())
 
+    def _record_variants(self, model: str, status: Mapping[str, Any]) -> None:
+        """Take over who can serve, and count when another one does than before, also with a break in between."""
+        states = {str(v.get("name")): v.get("state") for v in status.get("variants") or ()}
+        for gone in self._variants.get(model, frozenset()) - states.keys():
+            self.variant_available.remove(model, gone)
+        self._variants[model] = frozenset(states)
+        if not states:
+            del self._variants[model]
+        for variant, state in states.items():
+            self.variant_available.labels(model, variant).set(1 if state == "Available" else 0)
+        serving = status.get("serving")
+        if isinstance(serving, str):
+            before = self._serving.get(model, serving)
+            self._serving[model] = serving
+            if before != serving:
+                self.failovers.labels(model, before, serving).inc()
+
     def record(self, kind: str, name: str, raw: Mapping[str, Any] | None) -> None:
         """Take over what an object's status says; None: the object is gone."""
         if raw is None:
             self.ready.remove(kind, name)
             if kind == MODEL:
                 self.available.remove(name)
+                self._record_variants(name, {})
+                self._serving.pop(name, None)
             if kind == SOURCE:
                 self.last_run.remove(name)
                 self.last_run_failed.remove(name)
@@ -108,6 +141,7 @@ class Metrics:
         self.ready.labels(kind, name).set(1 if conditions.get("Ready") == "True" else 0)
         if kind == MODEL:
             self.available.labels(name).set(1 if conditions.get("Available") == "True" else 0)
+            self._record_variants(name, status)
         run = status.get("lastRun") or {}
         if kind == SOURCE and isinstance(run.get("finished"), str):
             self.last_run.labels(name).set(datetime.fromisoformat(run["finished"]).timestamp())

@@ -5,7 +5,7 @@ from typing import Any
 
 from hearth_api.kinds import InferenceNode, ModelDeployment
 from hearth_api.kinds.fields import SecretKeyRef
-from hearth_api.kinds.model import Variant, VariantState
+from hearth_api.kinds.model import Variant, VariantState, VariantStatus
 from hearth_api.reasons import Reason
 from hearth_operator import names
 from hearth_operator.errors import ConflictError, InvalidSpecError
@@ -18,6 +18,7 @@ from hearth_operator.plan.revisions import carries
 from hearth_operator.plan.serve_document import build_application, pin_labels
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.endpoint import placements
+from hearth_operator.reconcile.failing_back import hold_back
 from hearth_operator.reconcile.observe import Fleet, observe_fleet
 from hearth_operator.reconcile.probing import forget_serving, observe_serving
 from hearth_operator.reconcile.queue import Key
@@ -30,6 +31,9 @@ from hearth_operator.status.memory import NOT_PLANNED, PlannedMemory
 from hearth_operator.status.model import VariantFacts, model_status
 from hearth_operator.status.node import judge_version, node_ready
 
+_ROUNDING = 0.05
+"""Seconds added to a wait, so that it is over when it is looked at."""
+
 
 async def reconcile_model(ctx: Context, raw: dict[str, Any], model: ModelDeployment) -> float | None:
     """One pass; returns the seconds until the next."""
@@ -40,15 +44,22 @@ async def reconcile_model(ctx: Context, raw: dict[str, Any], model: ModelDeploym
         return 0.0
     fleet = await observe_fleet(ctx)
     placed = placements(ctx, fleet)
-    facts = [await _observe(ctx, model, v, fleet, placed) for v in model.spec.variants]
-    if model.status.conditions and any(f.node is not None and f.reach is Reach.NOT_OBSERVED for f in facts):
+    facts = [_observe(ctx, model, v, fleet, placed) for v in model.spec.variants]
+    early = any(f.node is not None and (f.reach is Reach.NOT_OBSERVED or not f.asked) for f in facts)
+    if model.status.conditions and early:
         return ctx.settings.intervals.loading  # just started: what is known is better than "not observed"
+    facts, ripe_in = hold_back(ctx, model, facts)
     refused = _refusal(fleet, model)
     status = model_status(model, facts=facts, refused=refused, now=ctx.now())
     _note_progress(ctx, model, facts, {e.name: e.state for e in status.variants})
     if await write_status(ctx, raw, before=model.status.conditions, status=status):
         ctx.wake_all(names.KNOWLEDGE_BASE)
     states = {e.state for e in status.variants}
+    delay = _next_look(ctx, facts, states)
+    return delay if ripe_in is None else min(delay, ripe_in + _ROUNDING)
+
+
+def _next_look(ctx: Context, facts: list[VariantFacts], states: set[VariantState]) -> float:
     if states & {VariantState.LOADING} or any(f.app is not None and not f.serving.alive for f in facts):
         return ctx.settings.intervals.loading
     return ctx.settings.intervals.catalog if VariantState.AVAILABLE in states else ctx.settings.intervals.not_yet
@@ -61,7 +72,7 @@ def _refusal(fleet: Fleet, model: ModelDeployment) -> Verdict | None:
     return false(Reason.ALIAS_TAKEN, f"{taken[0]} belongs to ModelDeployment {taken[1]}, which is older")
 
 
-async def _observe(ctx: Context, model: ModelDeployment, variant: Variant, fleet: Fleet, placed: Plan) -> VariantFacts:
+def _observe(ctx: Context, model: ModelDeployment, variant: Variant, fleet: Fleet, placed: Plan) -> VariantFacts:
     app_name = names.app_name(model.metadata.name, variant.name)
     placement = placed.get(app_name)
     node = fleet.nodes.get((placement.node if placement else None) or variant.node.name or "")
@@ -92,9 +103,24 @@ async def _observe(ctx: Context, model: ModelDeployment, variant: Variant, fleet
     if model.spec.suspend:
         forget_serving(ctx, app_name)
         return facts
-    serving = await observe_serving(ctx, node, app_name, url=facts.url or "", app=app)
-    facts = replace(facts, serving=serving)
+    if node.spec.suspend or ray.taken:
+        forget_serving(ctx, app_name)
+        return facts
+    serving, asked = observe_serving(
+        ctx,
+        node,
+        names_=(model.metadata.name, app_name),
+        url=facts.url or "",
+        app=app,
+        reach=ray.reach,
+        was=facts.before is not None and facts.before.node == node.metadata.name and _served(facts.before),
+    )
+    facts = replace(facts, serving=serving, asked=asked)
     return replace(facts, overdue=_overdue(ctx, model, facts))
+
+
+def _served(before: VariantStatus) -> bool:
+    return before.state is VariantState.AVAILABLE or before.reason == Reason.RECOVERING
 
 
 def _planned_memory(placement: Placement) -> PlannedMemory:
@@ -160,7 +186,7 @@ def _note_progress(
         key = (model.metadata.uid or "", fact.variant.name)
         state = states[fact.variant.name]
         if state in {VariantState.SUSPENDED, VariantState.UNREACHABLE} or (
-            state is VariantState.AVAILABLE and fact.current
+            (state is VariantState.AVAILABLE or fact.recovering) and fact.current
         ):
             ctx.world.rollouts.pop(key, None)
         elif key not in ctx.world.rollouts or ctx.world.rollouts[key][0] != generation:
@@ -186,6 +212,7 @@ async def _finish(ctx: Context, raw: dict[str, Any], model: ModelDeployment) -> 
         return ctx.settings.intervals.loading
     for variant in model.spec.variants:
         forget_serving(ctx, names.app_name(model.metadata.name, variant.name))
+    ctx.world.failback.pop(model.metadata.uid or "", None)
     rest = [f for f in model.metadata.finalizers if f != names.SERVE_FINALIZER]
     try:
         await ctx.kube.set_finalizers(raw, rest)

@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from hearth_operator.clients.model import Access
 from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts, SourceFacts
+from hearth_operator.plan.failback import Memory
 from hearth_operator.plan.revisions import Record, Setback
 
 
@@ -54,14 +57,31 @@ class EndpointState:
 
 @dataclass(slots=True)
 class ServingState:
-    """One variant's own routes."""
+    """One variant's own routes, as the task that watches them found them. Times are by the monotonic clock."""
 
     facts: ServingFacts = NOTHING_SAID
     replicas: tuple[str, ...] = ()
+    target: tuple[str, str] = ("", "")
+    """Serve URL and name of the Secret that it is asked with."""
+    task: asyncio.Task[None] | None = None
+    access: Access | None = None
     tokens: int = -1
-    looked_at: float = float("-inf")
     alive_at: float = float("-inf")
+    """Of the last proof."""
+    alive_since: float | None = None
+    alive_from: datetime | None = None
+    """The same by the wall clock, for people."""
+    busy_since: float | None = None
+    """Since when slots are busy and no token came."""
+    took: float = 0.0
+    """Seconds of the last probe."""
     misses: int = 0
+    proven: bool = False
+    """These replicas computed something before, or the status of an earlier operator says so."""
+    suspect: bool = False
+    """It was asked to compute and did not: only a proof makes it good."""
+    settled: bool = False
+    """Whether `facts` are an answer, and not just empty."""
 
 
 @dataclass(slots=True)
@@ -70,6 +90,8 @@ class World:
 
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     serving: dict[str, ServingState] = field(default_factory=dict)
+    failback: dict[str, Memory] = field(default_factory=dict)
+    """uid of a model -> who served, and who came and went."""
     rollouts: dict[tuple[str, str], tuple[int | None, float]] = field(default_factory=dict)
     """(uid, variant) -> (generation, when it began by the monotonic clock)."""
     known: dict[str, set[str]] = field(default_factory=dict)

@@ -48,6 +48,10 @@ class VariantFacts:
     current: bool = False
     """Ray was given the newest spec of this variant."""
     serving: ServingFacts = NOTHING_SAID
+    asked: bool = True
+    """Whether `serving` is an answer: False just after a start."""
+    recovering: str | None = None
+    """Why it has to wait although it answers: another variant serves."""
     overdue: bool = False
 
 
@@ -85,11 +89,20 @@ def _state(facts: VariantFacts, *, suspended: bool) -> tuple[VariantState, Reaso
     if facts.reach is Reach.NOT_OBSERVED:
         return VariantState.PENDING, Reason.NOT_OBSERVED, f"{facts.node} was not asked yet"
     if facts.reach is not Reach.REACHABLE:
+        if facts.serving.alive:
+            said = f"Ray on {facts.node} does not answer ({facts.reach_message}); the variant itself does"
+            return _serving(facts, Reason.RAY_UNREACHABLE, said)
         reason = _UNREACHABLE.get(facts.reach, Reason.AUTHENTICATION_FAILED)
         return VariantState.UNREACHABLE, reason, f"{facts.node}: {facts.reach_message or 'does not answer'}"
     if not facts.node_supported:
         return VariantState.PENDING, Reason.NODE_NOT_READY, f"{facts.node} cannot take a model now"
     return _app_state(facts, facts.app)
+
+
+def _serving(facts: VariantFacts, reason: Reason, message: str) -> tuple[VariantState, Reason, str]:
+    if facts.recovering is not None:
+        return VariantState.LOADING, Reason.RECOVERING, facts.recovering
+    return VariantState.AVAILABLE, reason, message
 
 
 def _app_state(facts: VariantFacts, app: RayApp | None) -> tuple[VariantState, Reason, str]:
@@ -98,7 +111,7 @@ def _app_state(facts: VariantFacts, app: RayApp | None) -> tuple[VariantState, R
         if facts.astray is not None:
             return VariantState.FAILED, *facts.astray
         if facts.serving.alive:
-            return VariantState.AVAILABLE, Reason.SERVING, ""
+            return _serving(facts, Reason.SERVING, "")
         if facts.serving.error is not None:
             return VariantState.FAILED, Reason.PROBE_FAILED, facts.serving.error
         return VariantState.LOADING, Reason.LOADING, f"{name}: a replica runs and was not probed yet"
@@ -189,7 +202,8 @@ def _judge_weights(entries: Sequence[VariantStatus]) -> Verdict:
 def _judge_available(entries: Sequence[VariantStatus]) -> Verdict:
     for entry in entries:
         if entry.state is VariantState.AVAILABLE:
-            return true(Reason.SERVING, f"variant {entry.name} on {entry.node} answered a probe")
+            ray = f"; {entry.message}" if entry.message else ""
+            return true(Reason.SERVING, f"variant {entry.name} on {entry.node} answered a probe{ray}")
     said = "; ".join(f"variant {e.name}: {e.message or e.reason}" for e in entries)
     if entries and all(e.state is VariantState.SUSPENDED for e in entries):
         return false(Reason.SUSPENDED, said)
@@ -214,11 +228,17 @@ def _judge_degraded(facts: Sequence[VariantFacts], entries: Sequence[VariantStat
         )
     if taken_back := _setbacks(facts):
         return true(Reason.ROLLED_BACK, taken_back)
+    if entries[0].reason == Reason.RAY_UNREACHABLE:
+        return true(Reason.RAY_UNREACHABLE, entries[0].message or "")
     app = facts[0].app
     if not facts[0].current or (app is not None and app.status == "DEPLOY_FAILED"):
         why = clean_message(app.message) if app is not None else ""
         return true(Reason.OLD_REVISION_SERVING, why or "the newest spec is not served yet")
     return false(Reason.PREFERRED_SERVING, f"variant {entries[0].name} serves")
+
+
+def _answers(entry: VariantStatus) -> bool:
+    return entry.state is VariantState.AVAILABLE or entry.reason == Reason.RECOVERING
 
 
 def _setbacks(facts: Sequence[VariantFacts]) -> str:
@@ -234,7 +254,10 @@ def _judge_progress(facts: Sequence[VariantFacts], entries: Sequence[VariantStat
     waiting = [
         e.name
         for f, e in zip(facts, entries, strict=True)
-        if e.state is not VariantState.SUSPENDED and (e.state is not VariantState.AVAILABLE or not f.current)
+        # What a silent Ray was given last is not known: nothing is said to be on its way there.
+        if e.state is not VariantState.SUSPENDED
+        and e.reason != Reason.RAY_UNREACHABLE
+        and (not _answers(e) or not f.current)
     ]
     if waiting:
         return true(Reason.ROLLING_OUT, f"waits for {', '.join(waiting)}")
