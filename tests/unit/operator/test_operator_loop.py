@@ -28,6 +28,7 @@ from hearth_operator.errors import (
 from hearth_operator.handlers.watch import KopfEvents, Watcher
 from hearth_operator.main import main, plan_files
 from hearth_operator.rbac import RULES, role_rules
+from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.loop import failure_status, retry_delay
 from hearth_operator.reconcile.node import pod_facts
 from hearth_operator.reconcile.queue import Key, KeyedQueue
@@ -163,9 +164,10 @@ async def test_a_waiting_worker_wakes_up() -> None:
 class Ctx:
     def __init__(self) -> None:
         self.world = World()
+        self.glance = Glance()
         self.woken: list[Key] = []
 
-    def wake(self, key: Key, *, delay: float = 0.0) -> None:
+    def wake(self, key: Key, *, delay: float = 0.0, urgent: bool = False) -> None:
         self.woken.append(key)
 
     def wake_all(self, kind: str) -> None:

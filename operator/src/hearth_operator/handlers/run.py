@@ -25,6 +25,7 @@ from hearth_operator.errors import OperatorError
 from hearth_operator.handlers.http import build_app
 from hearth_operator.handlers.watch import KopfEvents, Watcher, kopf_settings
 from hearth_operator.reconcile.context import RELEASE, Context
+from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.loop import Reconciler
 from hearth_operator.reconcile.metrics import Metrics
 from hearth_operator.reconcile.probing import stop_watching
@@ -35,6 +36,7 @@ from hearth_operator.settings import Settings
 
 log = structlog.get_logger(__name__)
 _WORKERS = 6
+_GLANCE_SECONDS = 2.0
 _WAIT_FOR_KINDS_SECONDS = 3.0
 _CLOSING_SECONDS = 0.25
 
@@ -197,6 +199,7 @@ def build_context(
         random_bytes=secrets.token_bytes,
         world=World(),
         wake=queue.add,
+        glance=Glance(lifetime=_GLANCE_SECONDS),
         wrote=metrics.record,
     )
 

@@ -78,14 +78,14 @@ class Watcher:
         if type_ == "DELETED":
             known.discard(key.name)
             self._seen.pop(key, None)
-            self._ctx.wake(key)
+            self._ctx.wake(key, urgent=True)
             self._wake_dependents(key.kind)
             return
         known.add(key.name)
         wish = _wish(obj)
         if self._seen.get(key) != wish:
             self._seen[key] = wish
-            self._ctx.wake(key)
+            self._ctx.wake(key, urgent=True)
             self._wake_dependents(key.kind)
         elif key.kind == names.MODEL:
             self._ctx.wake_all(names.KNOWLEDGE_BASE)
@@ -95,6 +95,7 @@ class Watcher:
     def _wake_dependents(self, kind: str) -> None:
         ctx = self._ctx
         if kind in {names.NODE, names.MODEL}:
+            ctx.glance.forget()
             ctx.world.make_dirty()
             for url in ctx.world.endpoints:
                 ctx.wake(Key(ENDPOINT, url))

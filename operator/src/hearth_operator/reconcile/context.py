@@ -1,7 +1,7 @@
 """What every reconciler is given: clients, settings, clocks, memory, and how to wake another key."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ from hearth_operator.clients.knowledge import KnowledgeApi
 from hearth_operator.clients.kubernetes import KubernetesApi
 from hearth_operator.clients.model import ModelApi
 from hearth_operator.clients.ray import RayApi
+from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.world import World
 from hearth_operator.settings import Settings
@@ -27,7 +28,7 @@ class EventSink(Protocol):
 class Wake(Protocol):
     """Asks for a key to be looked at."""
 
-    def __call__(self, key: Key, *, delay: float = 0.0) -> None:
+    def __call__(self, key: Key, *, delay: float = 0.0, urgent: bool = False) -> None:
         """Ask."""
 
 
@@ -52,6 +53,7 @@ class Context:
     random_bytes: Callable[[int], bytes]
     world: World
     wake: Wake
+    glance: Glance[Any, Any] = field(default_factory=Glance)
     wrote: Callable[[str, str, Mapping[str, Any]], None] = _nobody
     """Is told of every status that was written, with the object as it is now."""
 

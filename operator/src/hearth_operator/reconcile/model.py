@@ -17,9 +17,9 @@ from hearth_operator.plan.fit.need import status_of
 from hearth_operator.plan.revisions import carries
 from hearth_operator.plan.serve_document import build_application, pin_labels
 from hearth_operator.reconcile.context import Context
-from hearth_operator.reconcile.endpoint import placements
 from hearth_operator.reconcile.failing_back import hold_back
-from hearth_operator.reconcile.observe import Fleet, observe_fleet
+from hearth_operator.reconcile.observe import Fleet, glance_at_fleet
+from hearth_operator.reconcile.placing import glance_at_placements
 from hearth_operator.reconcile.probing import forget_serving, observe_serving
 from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.report import write_status
@@ -42,8 +42,8 @@ async def reconcile_model(ctx: Context, raw: dict[str, Any], model: ModelDeploym
     if names.SERVE_FINALIZER not in model.metadata.finalizers:
         await ctx.kube.set_finalizers(raw, [*model.metadata.finalizers, names.SERVE_FINALIZER])
         return 0.0
-    fleet = await observe_fleet(ctx)
-    placed = placements(ctx, fleet)
+    fleet = await glance_at_fleet(ctx)
+    placed = glance_at_placements(ctx, fleet)
     facts = [_observe(ctx, model, v, fleet, placed) for v in model.spec.variants]
     early = any(f.node is not None and (f.reach is Reach.NOT_OBSERVED or not f.asked) for f in facts)
     if model.status.conditions and early:
@@ -53,6 +53,10 @@ async def reconcile_model(ctx: Context, raw: dict[str, Any], model: ModelDeploym
     status = model_status(model, facts=facts, refused=refused, now=ctx.now())
     _note_progress(ctx, model, facts, {e.name: e.state for e in status.variants})
     if await write_status(ctx, raw, before=model.status.conditions, status=status):
+        if [(e.node, e.memory, e.shape) for e in status.variants] != [
+            (e.node, e.memory, e.shape) for e in model.status.variants
+        ]:
+            ctx.glance.forget()  # what the plan reads
         ctx.wake_all(names.KNOWLEDGE_BASE)
     states = {e.state for e in status.variants}
     delay = _next_look(ctx, facts, states)

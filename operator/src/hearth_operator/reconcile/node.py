@@ -10,9 +10,10 @@ from hearth_operator.manifests.node import build_node
 from hearth_operator.plan.capacity import allocatable, planned_memory
 from hearth_operator.plan.serve_document import pin_labels
 from hearth_operator.reconcile.context import Context
-from hearth_operator.reconcile.endpoint import placements, register
+from hearth_operator.reconcile.endpoint import register
 from hearth_operator.reconcile.objects import apply_objects
-from hearth_operator.reconcile.observe import observe_fleet
+from hearth_operator.reconcile.observe import glance_at_fleet
+from hearth_operator.reconcile.placing import glance_at_placements
 from hearth_operator.reconcile.report import write_status
 from hearth_operator.reconcile.secrets import ensure_node_secrets, node_urls, ray_token
 from hearth_operator.restart import asked_restart
@@ -48,8 +49,8 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
     pod = PodFacts()
     if node.spec.managed is not None and not facts.reachable:
         pod = pod_facts(await ctx.kube.list_all("Pod", labels={names.LABEL_KIND: names.NODE, names.LABEL_NAME: name}))
-    fleet = await observe_fleet(ctx)
-    placed = [p for p in placements(ctx, fleet).values() if p.reserved is not None and p.node == name]
+    fleet = await glance_at_fleet(ctx)
+    placed = [p for p in glance_at_placements(ctx, fleet).values() if p.reserved is not None and p.node == name]
     room = allocatable(node)
     status = node_status(
         node,

@@ -20,3 +20,15 @@ def ready_nodes(ctx: Context, fleet: Fleet) -> set[str]:
 def placements(ctx: Context, fleet: Fleet) -> Plan:
     """Return where every variant goes, by application name."""
     return place(fleet.models, fleet.nodes, ready=ready_nodes(ctx, fleet))
+
+
+def glance_at_placements(ctx: Context, fleet: Fleet) -> Plan:
+    """Return the same for a fleet that several passes look at: planned once for each set of ready nodes."""
+    glance = ctx.glance
+    ready = frozenset(ready_nodes(ctx, fleet))
+    if fleet is not glance.fleet:
+        return place(fleet.models, fleet.nodes, ready=set(ready))
+    if glance.plan is None or glance.planned_for != ready:
+        glance.plan, glance.planned_for = place(fleet.models, fleet.nodes, ready=set(ready)), ready
+    plan: Plan = glance.plan
+    return plan

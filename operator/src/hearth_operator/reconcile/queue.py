@@ -9,6 +9,8 @@ import heapq
 from collections.abc import Callable
 from typing import NamedTuple
 
+HEAD_START_SECONDS = 5.0
+
 
 class Key(NamedTuple):
     """What is reconciled: a resource, the release as a whole, or a Ray endpoint."""
@@ -22,8 +24,9 @@ class KeyedQueue:
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._due: dict[Key, float] = {}
-        self._heap: list[tuple[float, Key]] = []
+        self._due: dict[Key, tuple[float, float]] = {}
+        """Key -> (rank, due): the least rank is taken first."""
+        self._heap: list[tuple[float, float, Key]] = []
         self._busy: dict[Key, float] = {}
         self._taken_at = clock()
         self._changed = asyncio.Event()
@@ -31,20 +34,27 @@ class KeyedQueue:
     def __len__(self) -> int:
         """Return how many keys are due now or overdue."""
         now = self._clock()
-        return sum(1 for due in self._due.values() if due <= now)
+        return sum(1 for _, due in self._due.values() if due <= now)
 
-    def add(self, key: Key, *, delay: float = 0.0) -> None:
-        """Ask for a key to be worked on after `delay` seconds; the earliest wish wins."""
+    def add(self, key: Key, *, delay: float = 0.0, urgent: bool = False) -> None:
+        """Ask for a key to be worked on after `delay` seconds; the earliest wish wins.
+
+        An urgent one goes before all that have waited for less than `HEAD_START_SECONDS`.
+        """
         due = self._clock() + delay
-        if key in self._due and self._due[key] <= due:
-            return
-        self._due[key] = due
-        heapq.heappush(self._heap, (due, key))
+        wish = (due - HEAD_START_SECONDS if urgent else due, due)
+        if key in self._due:
+            rank, former = self._due[key]
+            if rank <= wish[0]:
+                return
+            wish = (wish[0], min(due, former))
+        self._due[key] = wish
+        heapq.heappush(self._heap, (*wish, key))
         self._changed.set()
 
     def longest_due(self) -> tuple[Key, float] | None:
         """Return the key that has waited longest for a worker, and for how many seconds."""
-        waiting = ((due, key) for key, due in self._due.items() if key not in self._busy)
+        waiting = ((due, key) for key, (_, due) in self._due.items() if key not in self._busy)
         due, key = min(waiting, default=(float("inf"), Key("", "")))
         age = self._clock() - due
         return (key, age) if age >= 0 else None
@@ -78,15 +88,15 @@ class KeyedQueue:
         """Say that a key is no longer worked on."""
         self._busy.pop(key, None)
         if key in self._due:
-            heapq.heappush(self._heap, (self._due[key], key))
+            heapq.heappush(self._heap, (*self._due[key], key))
         self._changed.set()
 
     def _next_wait(self) -> Key | float | None:
         """Return a key to work on, or the seconds until one is due, or None: nothing is waited for."""
         now = self._clock()
         while self._heap:
-            due, key = self._heap[0]
-            if self._due.get(key) != due or key in self._busy:
+            rank, due, key = self._heap[0]
+            if self._due.get(key) != (rank, due) or key in self._busy:
                 heapq.heappop(self._heap)  # superseded, or pushed again by `done`
                 continue
             if due > now:
