@@ -50,7 +50,7 @@ class Intervals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Seconds after which something counts as stuck, and only a restart helps. Every call has its own, shorter limit."""
+    """Seconds after which something counts as stuck, and only a restart helps. Every call has its own limit."""
 
     longest_pass: float = 900.0
     """One pass: longer than erasing a knowledge base may take."""

@@ -243,3 +243,16 @@ def test_what_the_operator_writes_is_what_the_catalog_reads():
         SecretRef("hearth-serve-home", "token"),
         SecretRef("hearth-serve-home", "ca.crt"),
     )
+
+
+def test_a_variant_that_came_back_is_asked_only_once_it_is_available() -> None:
+    entries = [
+        {"name": "desk", "url": "https://desk", "state": "Loading", "reason": "Recovering"},
+        {"name": "rack", "url": "https://rack", "state": "Available", "reason": "RayUnreachable"},
+    ]
+    raw = {"metadata": {"name": "chat"}, "spec": {"task": "Chat"}, "status": {"variants": entries}}
+    (found,) = fold([raw], []).models.values()
+    assert [v.name for v in found.candidates] == ["rack"]
+    entries[0]["state"] = "Available"
+    (found,) = fold([raw], []).models.values()
+    assert [v.name for v in found.candidates] == ["desk", "rack"]
