@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,62 @@ async def test_another_chunking_is_built_beside_the_old_index_which_goes_on_answ
             return store.list_collections("kb_") == [new["collection"]]
 
         await until(dropped, what="the old collection is dropped")
+        store.close()
+
+
+@pytest.mark.timeout(300)
+async def test_searches_find_everything_through_a_new_embedding_and_a_kill_in_its_middle(
+    own_gateway: EmbeddingServer, sample: dict[str, list[bytes]], tmp_path: Path
+) -> None:
+    """They are asked without a pause, also across the switch; a search sees the old index or the new one, whole."""
+    first = embedding_config(own_gateway.engine)
+    second = first.model_copy(update={"model": "embed-next", "digest": "sha256:next"})
+    seen = {"during": 0, "after": 0}
+
+    async def search_until(done: Callable[[Any], bool], *, what: str) -> Any:
+        async def look() -> bool:
+            nonlocal status
+            for question in QUESTIONS:
+                for mode in ("hybrid", "sparse", "dense"):
+                    assert len(await pod.search(KB, question, top_k=5, mode=mode)) >= 1, (question, mode)
+            status = await pod.status(KB)
+            seen["during" if status["index"]["building"] else "after"] += 1
+            return done(status)
+
+        status: Any = None
+        await until(look, seconds=120, what=what)
+        return status
+
+    async with KnowledgePod(tmp_path, gateway_url=own_gateway.url) as pod:
+        await pod.configure(KB, first)
+        await fill(pod, sample)
+        old = await pod.indexed(KB)
+        await pod.configure(KB, second)
+        begun = await search_until(lambda status: status["index"]["building"]["done"] > 0, what="documents in both")
+        building = begun["index"]["building"]
+        assert (building["embedding"]["model"], building["total"]) == ("embed-next", old["documents"])
+        assert begun["collection"] == old["collection"]
+        pod.service.kill()
+        pod.service.start()
+        await pod.ready()
+        await search_until(lambda status: not status["index"]["building"], what="the switch")
+        new = await pod.indexed(KB)
+        assert new["embedding"]["model"] == "embed-next"
+        assert counts(new) == counts(old)
+        assert seen["during"] >= 1
+        store = MilvusStore(f"http://127.0.0.1:{pod.milvus_port}")
+
+        async def dropped() -> bool:
+            return store.list_collections("kb_") == [new["collection"]]
+
+        await until(dropped, what="the old collection is dropped")
+        source = next(iter(sample))
+        erased = await pod.json("DELETE", f"/v1/kbs/{KB}/sources/{source}", account="hearth-operator")
+        assert erased["left"] == 0
+        left = await pod.indexed(KB)
+        assert left["documents"] == old["documents"] - erased["erased"]
+        assert store.count(new["collection"]) == left["chunks"]
+        assert {row["source"] for q in QUESTIONS for row in await pod.search(KB, q, top_k=50)} <= set(sample) - {source}
         store.close()
 
 
