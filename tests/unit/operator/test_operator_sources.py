@@ -14,10 +14,10 @@ from hearth_api.kinds.knowledge import DeletionPolicy
 from hearth_api.parse import parse_observed
 from hearth_api.wire.knowledge import KbStatus
 from hearth_operator import names
+from hearth_operator.cron import ScheduleError, parse_schedule
 from hearth_operator.errors import UnreachableError
 from hearth_operator.facts import SourceFacts
 from hearth_operator.manifests.source import build_source
-from hearth_operator.plan.cron import ScheduleError, parse_schedule
 from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.source import reconcile_source
 from hearth_operator.reconcile.world import World

@@ -64,7 +64,6 @@ class Reconciler:
                 self._queue.done(key)
             if delay is not None:
                 self._queue.add(key, delay=delay)
-            self._metrics.queue.set(len(self._queue))
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one key; return the seconds until the next (None: when something changes)."""

@@ -8,9 +8,9 @@ from hearth_api.kinds.source import IngestionSourceStatus
 from hearth_api.parse import ParseError, parse_observed
 from hearth_api.reasons import Reason
 from hearth_operator import names
+from hearth_operator.cron import Schedule, ScheduleError, parse_schedule
 from hearth_operator.facts import SourceFacts
 from hearth_operator.manifests.source import build_run, build_source
-from hearth_operator.plan.cron import Schedule, ScheduleError, parse_schedule
 from hearth_operator.plan.runs import FIRST_RUN, asked_for, next_run
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.ending import end_source, keep_finalizer

@@ -82,9 +82,7 @@ async def _keep_entry(ctx: Context, name: str, *, username: str, password: str) 
     if secret_text(found, name) == entry:
         return
     if found is None:
-        made = build_secret(
-            names.SECRET_STORES, {name: entry}, namespace=ctx.settings.namespace, component="knowledge"
-        )
+        made = build_secret(names.SECRET_STORES, {name: entry}, namespace=ctx.settings.namespace, component="knowledge")
         if await ctx.kube.create(made):
             return
     await ctx.kube.patch_entries("Secret", names.SECRET_STORES, {name: base64.b64encode(entry.encode()).decode()})

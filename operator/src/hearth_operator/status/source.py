@@ -14,7 +14,7 @@ from hearth_api.kinds.source import IngestionSourceStatus, RunCountsStatus, RunO
 from hearth_api.reasons import Reason
 from hearth_api.wire.ingest import RunReport
 from hearth_operator import names
-from hearth_operator.plan.cron import Schedule
+from hearth_operator.cron import Schedule
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
 from hearth_operator.status.messages import plain
 
