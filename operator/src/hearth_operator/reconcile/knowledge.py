@@ -28,7 +28,7 @@ async def reconcile_knowledge(ctx: Context, raw: dict[str, Any], kb: KnowledgeBa
     if await _keep_finalizer(ctx, raw, kb):
         return 0.0
     observed, blocked = await _provision(ctx, kb)
-    sources = _sources(ctx, kb)
+    sources = await _sources(ctx, kb)
     status = knowledge_status(kb, observed=observed, blocked=blocked, sources=sources, now=ctx.now())
     if observed is not None and kb.status.collection is None:
         await remember_data(ctx)
@@ -40,10 +40,12 @@ async def reconcile_knowledge(ctx: Context, raw: dict[str, Any], kb: KnowledgeBa
     return intervals.knowledge_busy if observed is not None and observed.queue.pending else intervals.knowledge
 
 
-def _sources(ctx: Context, kb: KnowledgeBase) -> dict[str, SourceFacts | None]:
+async def _sources(ctx: Context, kb: KnowledgeBase) -> dict[str, SourceFacts | None]:
     """Return how fresh the sources are; None stands for one that is gone. Those not looked at yet are left out."""
     known = ctx.world.known.get(names.SOURCE) or ()
-    gone = [s.source for s in kb.status.sources if known and s.source not in known]
+    # After a start the watch names sources one by one: one that it did not name yet is asked for.
+    unnamed = [s.source for s in kb.status.sources if s.source not in known]
+    gone = [name for name in unnamed if await ctx.kube.get(names.SOURCE, name) is None]
     return {**dict.fromkeys(gone), **ctx.world.sources}
 
 

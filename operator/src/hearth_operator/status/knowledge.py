@@ -105,6 +105,8 @@ def _freshness(
             for s in observed.sources
         }
     own = {n for n, facts in sources.items() if facts is not None and facts.knowledge_base == kb.metadata.name}
+    # One that handed over nothing and was not looked at since the start is as fresh as it was.
+    own |= before.keys() - sources.keys()
     result = {}
     for name in held.keys() | own:
         entry = held.get(name) or SourceFreshness(source=name, documents=0)
