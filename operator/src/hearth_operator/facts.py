@@ -82,6 +82,8 @@ class ServingFacts:
     alive: bool = False
     """It computed something: a probe succeeded, or its token counter grew."""
     error: str | None = None
+    silent_since: float | None = None
+    """Since when (monotonic clock) it gives no answer at all. None: it answers, be it with an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -220,7 +220,7 @@ def test_a_short_report_keeps_everything() -> None:
                    "knowledgeUrl": "http://hearth-knowledge:8080", "tokenPath": "/t"}),
         (KbConfig, {"embedding": {"model": "embed", "digest": "sha256:0", "dimensions": 384},
                     "chunking": {"targetTokens": 160, "overlapTokens": 20}, "store": {"mode": "Embedded"},
-                    "kek": "hearth-kek"}),
+                    "kek": "hearth-kek", "paused": True}),
         (KbStatus, {"collection": "kb_work", "documents": 1, "chunks": 2,
                     "embedding": {"model": "embed", "digest": "sha256:0", "dimensions": 384},
                     "sources": [{"source": "inbox", "documents": 1, "lastWrite": "2026-11-22T21:00:00Z"}],

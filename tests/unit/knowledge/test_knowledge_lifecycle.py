@@ -8,7 +8,7 @@ import pytest
 from hearth_api.wire.knowledge import ErasedSource, KbStatus
 from hearth_knowledge import erasing
 from hearth_knowledge.errors import EmbedderRefusedError
-from support.knowledge import mail
+from support.knowledge import mail, tombstone
 from support.knowledge_fakes import CONFIG, Fixture, knowledge
 
 OPERATOR, GATEWAY = "hearth-operator", "hearth-gateway"
@@ -276,3 +276,20 @@ async def test_what_was_read_for_the_index_before_it_was_erased_is_not_written(t
         rows = [row for rows in fixture.store.collections.values() for row in rows.values()]
         assert {row.source for row in rows} == {"other"}
         assert (await status_of(fixture)).chunks == len(rows) > 0
+
+
+async def test_a_paused_knowledge_base_takes_and_forgets_documents_but_indexes_none(tmp_path: Path) -> None:
+    async with knowledge(tmp_path) as fixture:
+        before = await filled(fixture)
+        paused = CONFIG.model_copy(update={"paused": True}).to_json_object()
+        await fixture.json("PUT", "/v1/kbs/work", account=OPERATOR, body=paused)
+        old, new = mails(3)[0], mail("mid:<new@example.org>", "Another pump.")
+        await fixture.put("work", [new, tombstone(old)])
+        embedded = len(fixture.embedder.texts)
+        await fixture.index()
+        assert len(fixture.embedder.texts) == embedded
+        assert await find(fixture, mode="sparse") == sorted(set(before) - {old.id})
+        assert (await status_of(fixture)).queue.pending == 1
+        await configure(fixture)
+        await fixture.index()
+        assert await find(fixture) == sorted({*before, new.id} - {old.id})

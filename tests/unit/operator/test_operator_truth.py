@@ -43,7 +43,7 @@ class Machine:
         self.name = name
         self.ray = FakeRay()
         self.ray.raylets = (RayNode("n1", alive=True, labels={"hearth-node": name}, cpus=8.0, memory=0),)
-        self.asleep = self.ray_asleep = self.dead = self.mute = self.stuck = False
+        self.asleep = self.ray_asleep = self.dead = self.mute = self.stuck = self.off = False
         self.busy, self.tokens, self.pid, self.probes = 0, 0, 1, 0
 
     async def applications(self, *, timeout: float) -> Any:
@@ -64,6 +64,8 @@ class Machine:
         return await self.ray.nodes()
 
     async def _reach(self, timeout: float) -> None:
+        if self.off:
+            raise UnreachableError("Unreachable", "connection refused")
         if self.asleep or self.ray_asleep:
             await asyncio.sleep(timeout)
             raise UnreachableError("Unreachable", "no answer in time")
@@ -82,6 +84,8 @@ class Models:
         machine = self._of(url)
         if machine.asleep or machine.mute:
             await asyncio.sleep(3600)
+        if machine.off:
+            raise UnreachableError("Unreachable", "connection refused")
         if machine.dead:
             raise UnreachableError("Unreachable", "404")
         return ServeInfo.model_validate(
@@ -265,12 +269,28 @@ def test_a_machine_that_comes_and_goes_does_not_take_the_model_with_it() -> None
     story(House(), body)
 
 
+@pytest.mark.parametrize("after", [0.0, 1.1, 2.3, 3.9])
+def test_a_machine_that_refuses_everything_is_never_said_to_have_failed(after: float) -> None:
+    async def body(house: House) -> None:
+        await house.settle()
+        await asyncio.sleep(60 + after)
+        house.machines["desk"].off = True
+        await house.until(lambda: house.condition("Available")["status"] != "True", seconds=PROMISED)
+        for _ in range(200):
+            assert house.condition("Available")["status"] == house.condition("Ready")["status"] == "Unknown"
+            assert house.variant("desk")[0] == "Unreachable"
+            await asyncio.sleep(0.1)
+
+    story(House(names=("desk",)), body)
+
+
 def test_the_only_one_is_never_held_back() -> None:
     async def body(house: House) -> None:
         await house.settle()
         house.machines["desk"].asleep = True
         await house.until(lambda: house.status.get("serving") is None, seconds=PROMISED)
-        await house.until(lambda: house.condition("Ready")["status"] == "Unknown", seconds=5)
+        assert house.condition("Available")["status"] == "Unknown", "nobody knows what a sleeping machine would do"
+        assert house.condition("Ready")["status"] == "Unknown"
         house.machines["desk"].asleep = False
         await house.until(lambda: house.status.get("serving") == "desk", seconds=PROMISED)
 

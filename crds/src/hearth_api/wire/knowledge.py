@@ -74,6 +74,8 @@ class KbConfig(StrictModel):
     store: StoreConfig = StoreConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     kek: str = "hearth-kek"
+    paused: bool = False
+    """Index nothing new. What is deleted or erased leaves the index all the same."""
 
 
 class SourceStatus(LenientModel):

@@ -99,14 +99,14 @@ async def _write(ctx: Context, ray: RayApi, state: EndpointState, url: str, *, a
 async def _beat(ctx: Context, ray: RayApi, state: EndpointState) -> None:
     """Ask the endpoint; remember what it said."""
     intervals = ctx.settings.intervals
-    known = state.facts
+    known, begun = state.facts, ctx.clock()
     try:
         apps = await ray.applications(timeout=intervals.heartbeat_timeout)
         version, raylets = await _identify(ctx, ray, state)
     except (UnreachableError, HttpStatusError) as error:
         _miss(state, error)
         return
-    state.misses = 0
+    state.misses, state.heard_at = 0, begun
     state.facts = replace(known, reach=Reach.REACHABLE, message="", version=version, raylets=raylets, apps=apps)
 
 

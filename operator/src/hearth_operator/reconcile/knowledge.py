@@ -116,6 +116,7 @@ def build_config(kb: KnowledgeBase, embedding: EmbeddingConfig, *, store: StoreC
             policy=kb.spec.privacy.policy, secrets=kb.spec.privacy.secrets, keep=kb.spec.privacy.keep
         ),
         kek=kb.spec.encryption.key_secret_ref.name,
+        paused=kb.spec.suspend,
     )
 
 

@@ -119,7 +119,8 @@ def _observe(ctx: Context, model: ModelDeployment, variant: Variant, fleet: Flee
         reach=ray.reach,
         was=facts.before is not None and facts.before.node == node.metadata.name and _served(facts.before),
     )
-    facts = replace(facts, serving=serving, asked=asked)
+    silent = serving.silent_since is not None and (endpoint is None or endpoint.heard_at <= serving.silent_since)
+    facts = replace(facts, serving=serving, asked=asked, silent=silent)
     return replace(facts, overdue=_overdue(ctx, model, facts))
 
 

@@ -99,8 +99,7 @@ async def _look(ctx: Context, node: InferenceNode, model: str, state: ServingSta
     try:
         if state.access is None:
             state.access = await serve_access(ctx, node)
-        asked = ctx.model.info(state.target[0], state.access)
-        info = await _within(asked, intervals.look_timeout, "GET /info")
+        info = await _ask(ctx, state, state.access)
         _demand(info, model=model, node=node)
         await _prove(ctx, state, info, state.access)
     except OperatorError as error:
@@ -109,7 +108,7 @@ async def _look(ctx: Context, node: InferenceNode, model: str, state: ServingSta
         if (state.facts.alive or (state.proven and not state.settled)) and state.misses < _MISSES:
             return intervals.look_again
         state.alive_at, state.alive_since, state.settled = float("-inf"), None, True
-        state.facts = ServingFacts(info=state.facts.info, error=error.message)
+        state.facts = ServingFacts(info=state.facts.info, error=error.message, silent_since=state.silent_since)
         return intervals.loading
     state.misses = 0
     if state.alive_since is None:
@@ -117,6 +116,19 @@ async def _look(ctx: Context, node: InferenceNode, model: str, state: ServingSta
     state.proven = state.settled = True
     state.facts = ServingFacts(info=info, alive=True)
     return intervals.look
+
+
+async def _ask(ctx: Context, state: ServingState, access: Access) -> ServeInfo:
+    """Return what it says of itself, and remember since when it says nothing at all."""
+    begun = ctx.clock()
+    try:
+        info = await _within(ctx.model.info(state.target[0], access), ctx.settings.intervals.look_timeout, "GET /info")
+    except OperatorError as error:
+        answered = isinstance(error.__cause__, HttpStatusError)
+        state.silent_since = None if answered else begun if state.silent_since is None else state.silent_since
+        raise
+    state.silent_since = None
+    return info
 
 
 def _demand(info: ServeInfo, *, model: str, node: InferenceNode) -> None:

@@ -26,6 +26,8 @@ class EndpointState:
 
     facts: EndpointFacts = NOT_ASKED
     misses: int = 0
+    heard_at: float = float("-inf")
+    """When (monotonic clock) the last question was sent that was answered."""
     raylets_at: float = float("-inf")
     dirty: bool = True
     last_digest: str | None = None
@@ -76,6 +78,7 @@ class ServingState:
     took: float = 0.0
     """Seconds of the last probe."""
     misses: int = 0
+    silent_since: float | None = None
     proven: bool = False
     """These replicas computed something before, or the status of an earlier operator says so."""
     suspect: bool = False

@@ -50,6 +50,8 @@ class VariantFacts:
     serving: ServingFacts = NOTHING_SAID
     asked: bool = True
     """Whether `serving` is an answer: False just after a start."""
+    silent: bool = False
+    """Nothing of the machine answered since the variant fell silent: whether it serves is not known."""
     recovering: str | None = None
     """Why it has to wait although it answers: another variant serves."""
     overdue: bool = False
@@ -112,6 +114,8 @@ def _app_state(facts: VariantFacts, app: RayApp | None) -> tuple[VariantState, R
             return VariantState.FAILED, *facts.astray
         if facts.serving.alive:
             return _serving(facts, Reason.SERVING, "")
+        if facts.serving.error is not None and facts.silent:
+            return VariantState.UNREACHABLE, Reason.NODE_OFFLINE, f"{facts.node}: {facts.serving.error}"
         if facts.serving.error is not None:
             return VariantState.FAILED, Reason.PROBE_FAILED, facts.serving.error
         return VariantState.LOADING, Reason.LOADING, f"{name}: a replica runs and was not probed yet"

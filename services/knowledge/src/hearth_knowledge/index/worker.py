@@ -109,7 +109,8 @@ class Worker:
             self._repaired.pop(opened.target.name, None)
         if self._monotonic() - self._repaired.get(opened.target.name, float("-inf")) > REPAIR_SECONDS:
             await self._check(opened)
-        jobs = await asyncio.to_thread(lambda: self._queue.due(kb, limit=BATCH_JOBS))
+        paused = opened.config.paused
+        jobs = await asyncio.to_thread(lambda: self._queue.due(kb, limit=BATCH_JOBS, deleted_only=paused))
         if jobs:
             await self._index(opened, jobs)
             self._dirty.add(kb)

@@ -50,15 +50,20 @@ class JobQueue:
                 )
             )
 
-    def due(self, kb: str, *, limit: int) -> list[Job]:
-        """Return jobs that are due, oldest first."""
-        table = schema.jobs
+    def due(self, kb: str, *, limit: int, deleted_only: bool = False) -> list[Job]:
+        """Return jobs that are due, oldest first; if asked, only those of documents that were deleted."""
+        table, documents = schema.jobs, schema.documents
         query = (
             sa.select(table.c.kb, table.c.document, table.c.ticket, table.c.attempts)
             .where(table.c.kb == kb, table.c.due <= self._now())
             .order_by(table.c.enqueued, table.c.document)
             .limit(limit)
         )
+        if deleted_only:
+            gone = sa.exists().where(
+                documents.c.kb == table.c.kb, documents.c.id == table.c.document, documents.c.deleted.is_(True)
+            )
+            query = query.where(gone)
         with self._database.read() as connection:
             return [Job(*row) for row in connection.execute(query)]
 
