@@ -118,7 +118,7 @@ class Dovecot:
         return "localhost" if self.address == "127.0.0.1" else self.address
 
     def start(self) -> None:
-        """Start and wait until it answers."""
+        """Start and wait until it greets."""
         program = shutil.which("dovecot") or shutil.which("dovecot", path="/usr/sbin")
         assert program, "dovecot is missing: apt-get install dovecot-imapd"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -126,20 +126,41 @@ class Dovecot:
         config.write_text(self._config(), encoding="utf-8")
         self.process = subprocess.Popen([program, "-F", "-c", str(config)], start_new_session=True)
         for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection((self.address, self.tls_port), timeout=1):
+            if self._greets():
                 return
             assert self.process.poll() is None, (self.folder / "log").read_text(errors="replace")
             time.sleep(0.05)
         raise AssertionError("dovecot did not start")
 
     def stop(self) -> None:
-        """Kill the server and its helpers at once: what started it started a process group."""
+        """Kill the server and its helpers at once: what started it started a process group.
+
+        Returns when its ports are closed: the kernel ends a helper, and what it listens on, a moment after its parent.
+        """
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=10)
         self.process = None
+        for port in (self.tls_port, self.plain_port):
+            self._until_closed(port)
+
+    def _greets(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((self.address, self.plain_port), timeout=2) as link:
+            return link.recv(64).startswith(b"* OK")
+        return False
+
+    def _until_closed(self, port: int) -> None:
+        for _ in range(200):
+            try:
+                socket.create_connection((self.address, port), timeout=1).close()
+            except ConnectionRefusedError:
+                return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"port {port} stays open")
 
     def client(self) -> imaplib.IMAP4_SSL:
         """Return a signed-in client that may change the account."""

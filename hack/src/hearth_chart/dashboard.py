@@ -32,6 +32,22 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         ),
     ),
     (
+        "Models",
+        (
+            Panel("Variants that answer", "short", (("hearth_model_variant_available", "{{model}}.{{variant}}"),)),
+            Panel(
+                "Moves to another variant",
+                "short",
+                (
+                    (
+                        "sum by (model, from, to) (increase(hearth_model_failovers_total[15m]))",
+                        "{{model}}: {{from}} to {{to}}",
+                    ),
+                ),
+            ),
+        ),
+    ),
+    (
         "Answers",
         (
             Panel(

@@ -115,6 +115,8 @@ def test_a_bad_revision_leaves_the_old_one_serving(cluster: Cluster, replicas: C
             assert WRONG_DIGEST[:12] in told["message"], told
             assert cluster.condition("modeldeployment", "revised", "Ready")["status"] == "True"
             assert cluster.condition("modeldeployment", "revised", "Available")["status"] == "True"
+            # Ray names no deployment of an application while it imports what it was given.
+            cluster.wait_for("Ray tells its replica again", lambda: replicas()["revised.only"], seconds=60)
             assert replicas() == before, "the old replica was not started anew"
             # It is not tried for ever: whoever gave it knows best when to try again.
             time.sleep(10)
