@@ -90,7 +90,7 @@ async def running_egress(
     app.router.add_post("/apis/authentication.k8s.io/v1/tokenreviews", review)
     path = "/apis/hearth.banjonet.com/v1alpha1/namespaces/hearth/ingestionsources/{name}"
     app.router.add_get(path, source)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

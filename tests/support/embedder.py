@@ -73,7 +73,7 @@ async def embedding_server(engine: OnnxEngine) -> AsyncIterator[EmbeddingServer]
     server = EmbeddingServer(url=f"http://127.0.0.1:{port}", engine=engine)
     app = web.Application(client_max_size=64 << 20)
     app.router.add_post("/v1/embeddings", server.handle)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:

@@ -202,7 +202,8 @@ class _BentModels:
 @contextlib.asynccontextmanager
 async def serve_fake(fake: FakeOutside) -> AsyncIterator[Outside]:
     """Run the fake and return clients that lead to it."""
-    runner = web.AppRunner(build_fake(fake), access_log=None)
+    # An answer that nobody waits for any more keeps nothing open.
+    runner = web.AppRunner(build_fake(fake), access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

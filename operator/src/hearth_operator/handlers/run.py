@@ -84,7 +84,7 @@ async def run_operator(
         pulse = Pulse(queue=queue, bounds=settings.bounds, work=Heart(time.monotonic), watch=Heart(time.monotonic))
         metrics.watch(queue, pulse.work)
         app = build_app(metrics, ready=ready.is_set, trouble=pulse.trouble)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSING_SECONDS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, port=settings.http_port).start()
