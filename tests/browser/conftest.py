@@ -6,17 +6,13 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser
 
-from support.browser import Hearth, find_chromium, launched, opened
+from support.browser import Hearth, launched, opened
 from support.browser_house import OWNER, BrowserHouse, running
 from support.browser_shelf import fill
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    try:
-        find_chromium()
-    except FileNotFoundError as error:
-        pytest.fail(str(error), pytrace=False)
     with launched() as found:
         yield found
 

