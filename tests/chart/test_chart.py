@@ -118,7 +118,7 @@ def test_rights_are_namespaced_but_for_token_review(render: Render) -> None:
 
 def test_the_gateway_reads_one_secret_and_writes_nothing(render: Render) -> None:
     rules = by_kind(render(), "Role")["hearth-gateway"]["rules"]
-    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"list", "watch"}
     assert [rule["resourceNames"] for rule in rules if "secrets" in rule["resources"]] == [["hearth-api-keys"]]
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import shutil
+import signal
 import socket
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,10 +35,11 @@ from hearth_hack.apiserver import (
     self_signed_context,
     server_subject,
 )
+from hearth_hack.audit import audit_flags
 from hearth_hack.binaries import ensure_binaries
 from hearth_hack.certs import Authority, ensure_authority, write_kubeconfig
 from hearth_hack.paths import Paths
-from hearth_hack.processes import Daemon, ProcessRecord, start_daemon, stop_process, wait_ready
+from hearth_hack.processes import Daemon, ProcessRecord, is_alive, reap, start_daemon, stop_process, wait_ready
 
 READY_SECONDS = 90.0
 
@@ -62,6 +66,7 @@ class ControlPlane:
         self._extra = apiserver_args
         self._paths = paths
         self._records: list[ProcessRecord] = []
+        self._daemons: dict[str, Daemon] = {}
         self.directory = Path()
         self.kubeconfig = Path()
         self.url = ""
@@ -76,12 +81,13 @@ class ControlPlane:
         self.url = addresses.url
         self.kubeconfig = self.directory / "kubeconfig"
         write_kubeconfig(self.kubeconfig, authority=authority, user=ADMIN.file, server=addresses.url)
-        daemons = self._daemons(binaries.directory, addresses=addresses, authority=authority, manager_port=manager_port)
+        daemons = self._make_daemons(
+            binaries.directory, addresses=addresses, authority=authority, manager_port=manager_port
+        )
         try:
             for daemon in daemons:
-                record = start_daemon(daemon)
-                self._records.append(record)
-                wait_ready(daemon, record, seconds=READY_SECONDS)
+                self._daemons[daemon.name] = daemon
+                self.start(daemon.name)
         except BaseException:
             self.stop()
             raise
@@ -92,6 +98,25 @@ class ControlPlane:
     ) -> None:
         self.stop()
 
+    @property
+    def audit_log(self) -> Path:
+        """Return the audit log of service accounts."""
+        return self.directory / "audit" / "audit.log"
+
+    def start(self, name: str) -> None:
+        """Start one daemon as it was started before, on its port and data, and wait until it is ready."""
+        record = start_daemon(self._daemons[name])
+        self._records = [*(known for known in self._records if known.name != name), record]
+        wait_ready(self._daemons[name], record, seconds=READY_SECONDS)
+
+    def signal(self, name: str, sign: signal.Signals) -> None:
+        """Send a signal to one daemon. A kill returns when the daemon is gone."""
+        (record,) = (known for known in self._records if known.name == name)
+        os.kill(record.pid, sign)
+        while sign == signal.SIGKILL and is_alive(record):
+            reap(record.pid)
+            time.sleep(0.02)
+
     def stop(self) -> None:
         """Ends the daemons, the youngest first, and deletes their folder."""
         while self._records:
@@ -99,7 +124,7 @@ class ControlPlane:
         if self.directory != Path():
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def _daemons(
+    def _make_daemons(
         self, binaries: Path, *, addresses: ControlPlaneAddresses, authority: Authority, manager_port: int
     ) -> list[Daemon]:
         directory = self.directory
@@ -124,11 +149,10 @@ class ControlPlane:
                     # Leases and endpoints of a control plane that lives for seconds only make noise.
                     extra=(
                         "--endpoint-reconciler-type=none",
-                        "--disable-admission-plugins=ServiceAccount",
+                        *(() if self._controllers else ("--disable-admission-plugins=ServiceAccount",)),
+                        *audit_flags(config=directory / "config", log=self.audit_log),
                         *self._extra,
-                    )
-                    if not self._controllers
-                    else ("--endpoint-reconciler-type=none", *self._extra),
+                    ),
                 ),
                 log=directory / "kube-apiserver.log",
                 ready=lambda: http_probe(f"{addresses.url}/readyz", context=lambda: client_context(authority)),

@@ -21,6 +21,7 @@ from hearth_hack.apiserver import (
     http_probe,
     self_signed_context,
 )
+from hearth_hack.audit import audit_flags
 from hearth_hack.binaries import Binaries
 from hearth_hack.certs import Authority, Subject, write_kubeconfig
 from hearth_hack.containerd import containerd_config
@@ -121,6 +122,7 @@ def apiserver(site: Site) -> Daemon:
         addresses=site.addresses,
         authority=site.authority,
         config=site.paths.config,
+        extra=audit_flags(config=site.paths.config, log=site.paths.audit_log),
     )
     url = f"{site.addresses.url}/readyz"
     return site.daemon(

@@ -85,6 +85,11 @@ class Paths:
         return self.run / "cluster.json"
 
     @property
+    def audit_log(self) -> Path:
+        """Return the API server's audit log; older parts of it lie beside it."""
+        return self.state / "audit" / "audit.log"
+
+    @property
     def containerd_socket(self) -> Path:
         """Return containerd's socket."""
         return self.run / "containerd.sock"

@@ -35,8 +35,8 @@ def _rule(group, resources, verbs, names=None):
 # As charts/hearth/templates/gateway.yaml and tokenreview.yaml have them, and the operator's Role for nodes.
 ROLES = {
     "hearth-gateway": [
-        _rule("hearth.banjonet.com", ["modeldeployments", "knowledgebases"], ["get", "list", "watch"]),
-        _rule("", ["secrets"], ["get", "list", "watch"], ["hearth-api-keys"]),
+        _rule("hearth.banjonet.com", ["modeldeployments", "knowledgebases"], ["list", "watch"]),
+        _rule("", ["secrets"], ["list", "watch"], ["hearth-api-keys"]),
     ],
     "hearth-gateway-nodes": [_rule("", ["secrets"], ["get"], ["hearth-serve-home"])],
 }

@@ -134,7 +134,7 @@ def test_no_nodes_mean_no_rule_because_one_without_names_means_all() -> None:
     assert build_gateway_access([], namespace="n")[0]["rules"] == []
     rule = build_gateway_access(["b", "a", "a"], namespace="n")[0]["rules"][0]
     assert rule["resourceNames"] == ["a", "b"]
-    assert rule["verbs"] == ["get", "watch"]
+    assert rule["verbs"] == ["get"]
 
 
 def live(**spec):

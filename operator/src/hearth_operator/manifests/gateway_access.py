@@ -16,7 +16,7 @@ _RBAC = "rbac.authorization.k8s.io"
 def build_gateway_access(secrets: Iterable[str], *, namespace: str) -> tuple[Manifest, Manifest]:
     """Return Role and RoleBinding. A rule without resourceNames would mean every Secret: no nodes, no rule."""
     wanted = sorted(set(secrets))
-    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": wanted, "verbs": ["get", "watch"]}
+    rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": wanted, "verbs": ["get"]}
     role: Manifest = {
         "apiVersion": f"{_RBAC}/v1",
         "kind": "Role",
