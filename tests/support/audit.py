@@ -67,6 +67,7 @@ def read_audit(log: Path, *, namespace: str) -> list[Call]:
     if not log.exists():
         raise FileNotFoundError(log)
     older = sorted(log.parent.glob(f"{log.stem}-*{log.suffix}*"))
+    older = [part for part in older if part.with_suffix("") not in older]  # one that is being packed is still there
     calls: dict[str, Call] = {}
     for part in (*older, log):
         for event in _events(part):

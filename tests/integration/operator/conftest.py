@@ -46,10 +46,15 @@ FAST = Intervals(
 def plane() -> Iterator[ControlPlane]:
     """One API server with controllers for all tests."""
     with ControlPlane(controllers=True) as plane:
-        files = [str(f) for f in sorted((ROOT / "crds").glob("*.yaml"))]
-        kubectl(plane.kubeconfig, "apply", "--server-side", *[a for f in files for a in ("-f", f)])
-        kubectl(plane.kubeconfig, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        apply_crds(plane)
         yield plane
+
+
+def apply_crds(plane: ControlPlane) -> None:
+    """Make our kinds known."""
+    files = [str(f) for f in sorted((ROOT / "crds").glob("*.yaml"))]
+    kubectl(plane.kubeconfig, "apply", "--server-side", *[a for f in files for a in ("-f", f)])
+    kubectl(plane.kubeconfig, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
 
 
 def kubectl(kubeconfig: Path, *args: str) -> str:

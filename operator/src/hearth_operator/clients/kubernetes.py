@@ -18,6 +18,7 @@ from hearth_operator import names
 from hearth_operator.errors import ConflictError, InvalidSpecError, UnreachableError
 
 Object = dict[str, Any]
+API_SERVER_UNREACHABLE = "ApiServerUnreachable"
 _TIMEOUT_SECONDS = 20
 
 
@@ -167,16 +168,24 @@ class KubernetesClient:
             answer = await self._api.call_api(*request, _request_timeout=_TIMEOUT_SECONDS)
             raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError("ApiServerUnreachable", f"{type(error).__name__}: {error}") from error
+            raise UnreachableError(API_SERVER_UNREACHABLE, f"{type(error).__name__}: {error}") from error
         if 200 <= answer.status < 300:
             result: Object = json.loads(raw)
             return result
-        if answer.status == 404 and missing_ok:
+        if answer.status == 404 and missing_ok and _names_an_object(raw):
             return None
         raise _refusal(method, path, answer.status, raw)
 
 
 _APPLY = [("fieldManager", names.FIELD_MANAGER), ("force", "true")]
+
+
+def _names_an_object(raw: bytes) -> bool:
+    """Whether a 404 is of an object: a server that does not serve the kind (yet) does not say that it is gone."""
+    try:
+        return bool((json.loads(raw).get("details") or {}).get("name"))
+    except (ValueError, AttributeError):
+        return False
 
 
 def _refusal(method: str, path: str, status: int, raw: bytes) -> Exception:
@@ -187,10 +196,13 @@ def _refusal(method: str, path: str, status: int, raw: bytes) -> Exception:
     text = f"{method} {path}: {status} {message}"
     if status == 409:
         return ConflictError("Conflict", text)
+    # A right that lacks is nothing about the object; a server that has just started does not know the roles yet.
+    if status == 403 and 'User "' in message and '" cannot ' in message:
+        return UnreachableError("Refused", text)
     # 500 "failed to create typed patch object" is an undeclared field: asking again does not help.
     if status in {400, 403, 404, 422} or "typed patch object" in message:
         return InvalidSpecError("Refused", text)
-    return UnreachableError("ApiServerUnreachable", text)
+    return UnreachableError(API_SERVER_UNREACHABLE, text)
 
 
 async def connect(*, namespace: str, kubeconfig: str | None) -> tuple[KubernetesClient, k8s.ApiClient]:

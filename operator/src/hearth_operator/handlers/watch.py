@@ -16,6 +16,9 @@ from hearth_operator.reconcile.context import ENDPOINT, RELEASE, Context
 from hearth_operator.reconcile.queue import Key
 
 CHILDREN = ("Deployment", "CronJob", "Job", "Pod", "Secret")
+# An API server that was away is asked again within 5 s of its return, however long it was. One that answers with
+# errors, or refuses, for longer than a minute ends the process: the next one waits for the kinds to be served.
+_BACKOFFS = (1.0, 2.0, 3.0, *(5.0,) * 12)
 
 
 class KopfEvents:
@@ -144,5 +147,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = 660
     settings.watching.connect_timeout = 30
     settings.networking.request_timeout = 60
+    settings.networking.error_backoffs = _BACKOFFS
     settings.queueing.worker_limit = 10
     return settings

@@ -14,6 +14,7 @@ from hearth_api.kinds.base import Status
 from hearth_api.parse import ParseError, parse_observed
 from hearth_api.reasons import Reason
 from hearth_operator import names
+from hearth_operator.clients.kubernetes import API_SERVER_UNREACHABLE
 from hearth_operator.errors import (
     InvalidSpecError,
     OperatorError,
@@ -37,6 +38,7 @@ from hearth_operator.status.conditions import Verdict, write_conditions
 
 log = structlog.get_logger(__name__)
 _MOST_DOUBLINGS = 8
+_API_SERVER_AGAIN = 4.0
 _TYPES = frozenset(t.value for t in ConditionType)
 
 
@@ -138,6 +140,8 @@ class Reconciler:
             error=error.message if isinstance(error, OperatorError) else first_line(error),
             exc_info=None if expected else error,
         )
+        if isinstance(error, OperatorError) and error.reason == API_SERVER_UNREACHABLE:
+            return min(float(failures), _API_SERVER_AGAIN)  # its silence says nothing about the resource
         if raw is not None and outcome.condition is not None:
             await self._report(raw, error, outcome)
         return retry_delay(outcome, failures, self._ctx)
