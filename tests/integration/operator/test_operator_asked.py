@@ -16,6 +16,8 @@ from integration.operator.test_operator_quickstart import QUICKSTART
 from support.argo_lua import run_script
 from support.kstatus import kstatus
 
+pytestmark = pytest.mark.timeout(300)  # each waits for many things in turn
+
 ARGO_CD = Path(__file__).parents[3] / "charts" / "argocd"
 RESTART = "hearth.banjonet.com/restart"
 

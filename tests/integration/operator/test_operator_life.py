@@ -10,6 +10,8 @@ from hearth_operator.rbac import role_rules
 from integration.operator.test_operator_quickstart import QUICKSTART, REPORT, active_job, bring_up, versions
 from support.operator_outside import finish_job
 
+pytestmark = pytest.mark.timeout(300)  # each waits for many things in turn
+
 NAMES = {"node": "home", "knowledge": "work"}
 
 
@@ -229,7 +231,7 @@ async def test_an_operator_that_may_not_watch_ends_instead_of_standing_still(sta
             ready=asyncio.Event(),
         )
     )
-    done, _ = await asyncio.wait({running}, timeout=110)
+    done, _ = await asyncio.wait({running}, timeout=200)
     assert done, "the operator goes on without its watches"
     assert running.exception() is not None
 

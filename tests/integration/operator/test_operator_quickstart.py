@@ -6,8 +6,12 @@ from typing import Any
 
 import yaml
 
+import pytest
+
 from support.operator_outside import finish_job
 
+
+pytestmark = pytest.mark.timeout(300)  # each waits for many things in turn
 FOLDER = Path(__file__).parents[3] / "crds/examples/quickstart"
 SOURCES = ("inbox", "documents", "chats", "calendar")
 

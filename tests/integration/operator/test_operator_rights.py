@@ -6,12 +6,16 @@
 import asyncio
 import json
 
+import pytest
+
 from hearth_operator.rbac import role_rules
 from integration.operator.test_operator_life import up
 from integration.operator.test_operator_quickstart import QUICKSTART, REPORT, active_job, bring_up
 from support.audit import Right, compare, denied, read_audit
 from support.operator_outside import finish_job
 
+
+pytestmark = pytest.mark.timeout(300)  # each waits for many things in turn
 API = "hearth.banjonet.com/v1alpha1"
 
 

@@ -4,10 +4,15 @@ import base64
 import json
 from datetime import UTC, datetime
 
+import pytest
+
 from hearth_operator import names
 from integration.operator.test_operator_life import up
 from integration.operator.test_operator_quickstart import REPORT, active_job
 from support.operator_outside import finish_job
+
+
+pytestmark = pytest.mark.timeout(300)  # each waits for many things in turn
 
 
 async def test_a_schedule_pauses_for_an_asked_run_and_says_what_comes_next(stage) -> None:
