@@ -4,12 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
-import pytest
-
 from support.operator_outside import finish_job
-
 
 pytestmark = pytest.mark.timeout(300)  # each waits for many things in turn
 FOLDER = Path(__file__).parents[3] / "crds/examples/quickstart"

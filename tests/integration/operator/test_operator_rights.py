@@ -14,7 +14,6 @@ from integration.operator.test_operator_quickstart import QUICKSTART, REPORT, ac
 from support.audit import Right, compare, denied, read_audit
 from support.operator_outside import finish_job
 
-
 pytestmark = pytest.mark.timeout(300)  # each waits for many things in turn
 API = "hearth.banjonet.com/v1alpha1"
 

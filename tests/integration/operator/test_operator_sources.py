@@ -11,7 +11,6 @@ from integration.operator.test_operator_life import up
 from integration.operator.test_operator_quickstart import REPORT, active_job
 from support.operator_outside import finish_job
 
-
 pytestmark = pytest.mark.timeout(300)  # each waits for many things in turn
 
 
