@@ -21,7 +21,7 @@ LOOK_EVERY = 30.0
 
 
 @pytest.mark.timeout(0)
-async def test_an_hour_of_rest_writes_nothing(stage) -> None:  # noqa: F811 (the fixture)
+async def test_an_hour_of_rest_writes_nothing(stage) -> None:
     settings = replace(stage.settings, intervals=Intervals())
     async with open_house() as (house, stage.outside):
         await stage.start(settings=settings)

@@ -42,7 +42,7 @@ class Intervals:
     knowledge_busy: float = 2.0
     not_yet: float = 15.0
     unreachable_first: float = 2.0
-    unreachable_most: float = 30.0
+    unreachable_most: float = 10.0
     re_put: float = 10.0
     retry_first: float = 60.0
     retry_most: float = 900.0

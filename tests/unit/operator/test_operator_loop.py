@@ -48,7 +48,7 @@ CTX = SimpleNamespace(settings=SETTINGS)
         (InvalidSpecError("InvalidSpec", "m"), "Accepted", "False", [None, None]),
         (NotYetError("NodeNotFound", "m"), "Ready", "False", [15.0, 15.0]),
         (NoCapacityError("NoCapacity", "m"), "Fits", "False", [15.0, 15.0]),
-        (UnreachableError("Unreachable", "m"), "Ready", "Unknown", [2.0, 4.0, 8.0, 16.0, 30.0, 30.0]),
+        (UnreachableError("Unreachable", "m"), "Ready", "Unknown", [2.0, 4.0, 8.0, 10.0, 10.0]),
         (ConflictError("Conflict", "m"), None, "", [0.0, 0.2]),
         (ValueError("x"), "Ready", "Unknown", [2.0, 4.0]),
     ],

@@ -283,7 +283,10 @@ def test_a_plan_is_total_deterministic_and_settled_and_never_over_commits(nodes,
     assert {a: (p.node, p.fits, p.reserved) for a, p in again.items()} == {
         a: (p.node, p.fits, p.reserved) for a, p in plan.items()
     }
-    assert {a: again.explain(a) for a in again} == {a: plan.explain(a) for a in plan}
+    # Who would have to make room is worked out beside who holds some: that is known once the plan was carried out.
+    settled = applied(settled, again)
+    third = place(settled, nodes, ready=ready)
+    assert {a: third.explain(a) for a in third} == {a: again.explain(a) for a in again}
 
 
 def _assert_room(plan: Plan, nodes: dict[str, InferenceNode], models: list[ModelDeployment]) -> None:

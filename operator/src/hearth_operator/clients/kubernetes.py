@@ -191,7 +191,7 @@ def _names_an_object(raw: bytes) -> bool:
 def _refusal(method: str, path: str, status: int, raw: bytes) -> Exception:
     try:
         message = str(json.loads(raw).get("message", ""))
-    except ValueError:
+    except (ValueError, AttributeError):
         message = raw[:300].decode(errors="replace")
     text = f"{method} {path}: {status} {message}"
     if status == 409:
@@ -199,6 +199,8 @@ def _refusal(method: str, path: str, status: int, raw: bytes) -> Exception:
     # A right that lacks is nothing about the object; a server that has just started does not know the roles yet.
     if status == 403 and 'User "' in message and '" cannot ' in message:
         return UnreachableError("Refused", text)
+    if status == 404 and not _names_an_object(raw):
+        return UnreachableError(API_SERVER_UNREACHABLE, text)
     # 500 "failed to create typed patch object" is an undeclared field: asking again does not help.
     if status in {400, 403, 404, 422} or "typed patch object" in message:
         return InvalidSpecError("Refused", text)
