@@ -31,6 +31,7 @@ async def settle(stage: Any, house: House, count: int, *, quiet: float = QUIET_S
     await asyncio.to_thread(stage.apply, *resources)
     now = datetime.now(UTC).isoformat()
     report = {**REPORT, "started": now, "finished": now}
+    # The controller manager asks 20 times a second at most: a hundred Jobs take it a minute.
     ended: set[str] = set()
     unsaid: list[str] = []
 
@@ -51,7 +52,7 @@ async def settle(stage: Any, house: House, count: int, *, quiet: float = QUIET_S
         return not unsaid
 
     try:
-        await asyncio.wait_for(stage.until(all_is_said, seconds=600), timeout=150)
+        await asyncio.wait_for(stage.until(all_is_said, seconds=900), timeout=400)
     except TimeoutError:
         raise AssertionError(f"{len(unsaid)} not settled: {unsaid[:20]}") from None
 
@@ -63,5 +64,5 @@ async def settle(stage: Any, house: House, count: int, *, quiet: float = QUIET_S
         await asyncio.sleep(1)
         return time.time() - await asyncio.to_thread(last_write) > quiet
 
-    await stage.until(still, seconds=150, why=f"nothing written for {quiet} s")
+    await stage.until(still, seconds=300, why=f"nothing written for {quiet} s")
     return Counter(resource["kind"] for resource in resources)

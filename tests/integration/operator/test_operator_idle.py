@@ -15,11 +15,12 @@ COUNT = 200
 ROUNDS = 3
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 async def test_two_hundred_resources_at_rest_write_nothing(stage) -> None:
     brisk = replace(
         stage.settings.intervals,
         resync=8.0, heartbeat=1.0, nodes=2.0, look=2.0, probe=2.0, catalog=3.0, knowledge=4.0, unreachable_most=3.0,
+        heartbeat_timeout=30.0, look_timeout=30.0, probe_timeout=30.0,  # a busy machine is late, which is no loss
     )  # fmt: skip
     settings = replace(stage.settings, intervals=brisk)
     async with open_house() as (house, stage.outside):
@@ -36,7 +37,7 @@ async def test_two_hundred_resources_at_rest_write_nothing(stage) -> None:
             assert not rest.puts, rest.asked
             return rest if all(rest.passes.get(kind, 0) >= ROUNDS * count for kind, count in counts.items()) else None
 
-        rest = await stage.until(all_went_round, seconds=150, why=f"{ROUNDS} passes over every resource")
+        rest = await stage.until(all_went_round, seconds=300, why=f"{ROUNDS} passes over every resource")
         print(rest)
         # Every sort of look was taken, at every machine: else the silence above says nothing.
         variants = sum(len(fake.apps) for fake in house.fakes)
