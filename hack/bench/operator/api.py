@@ -73,7 +73,7 @@ class Admin:
     async def create_namespace(self, name: str) -> None:
         """Create a namespace with the Secrets that the chart or a person makes."""
         await self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
-        data = dict.fromkeys(("token", "ca.crt"), _SECRET)
+        data = {"token": _SECRET}
         secret: dict[str, Any] = {"metadata": {"name": "machine"}, "data": data}
         await self.request("POST", f"/api/v1/namespaces/{name}/secrets", secret)
 

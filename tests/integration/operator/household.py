@@ -25,7 +25,7 @@ def ready_reason(obj: dict[str, Any]) -> str:
 
 async def settle(stage: Any, house: House, count: int, *, quiet: float = QUIET_SECONDS) -> Counter[str]:
     """Create the household, end every first run, wait until all is said; return how many there are of each kind."""
-    secret = ("generic", "machine", "--from-literal=token=secret", "--from-literal=ca.crt=secret")
+    secret = ("generic", "machine", "--from-literal=token=secret")
     stage.kubectl("create", "secret", *secret)
     resources = build_household(house, count, dead_url=f"http://127.0.0.1:{free_ports(1)[0]}")
     await asyncio.to_thread(stage.apply, *resources)

@@ -148,5 +148,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 30
     settings.networking.request_timeout = 60
     settings.networking.error_backoffs = _BACKOFFS
-    settings.queueing.worker_limit = 10
+    # A worker of kopf stays with its object for seconds after the last event: with a limit, other objects wait unseen.
+    settings.queueing.worker_limit = None
     return settings

@@ -45,7 +45,7 @@ def secret_entries(secret: Manifest | None) -> dict[str, bytes]:
 def secret_text(secret: Manifest | None, key: str) -> str | None:
     """Return one entry as text without surrounding space, or None."""
     value = secret_entries(secret).get(key)
-    return value.decode().strip() if value is not None else None
+    return value.decode(errors="replace").strip() if value is not None else None
 
 
 def has_admin(secret: Manifest | None) -> bool:

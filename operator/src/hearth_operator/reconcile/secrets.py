@@ -1,6 +1,7 @@
 """Tokens and certificates of a managed node: made once, never overwritten, without an owner."""
 
 import base64
+import ssl
 
 from hearth_api.kinds import InferenceNode
 from hearth_operator import names
@@ -64,7 +65,18 @@ async def serve_access(ctx: Context, node: InferenceNode) -> Access:
     token = secret_text(secret, "token")
     if token is None:
         raise NotYetError("SecretNotFound", f"Secret {name} with the entry token does not exist")
-    return Access(token=token, ca=secret_text(secret, "ca.crt"))
+    ca = secret_text(secret, "ca.crt")
+    if ca is not None and not _is_certificate(ca):
+        raise NotYetError("SecretNotFound", f"Secret {name}: its entry ca.crt holds no certificate in PEM")
+    return Access(token=token, ca=ca)
+
+
+def _is_certificate(text: str) -> bool:
+    try:
+        ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, TypeError):  # the latter where it is no ASCII
+        return False
+    return True
 
 
 def node_urls(node: InferenceNode, *, namespace: str) -> tuple[str, str]:
