@@ -25,7 +25,7 @@ from support.virtual_time import run_virtually
 
 PROMISED = 15.0
 """Seconds within which the status tells the truth."""
-SECRET = {"apiVersion": "v1", "kind": "Secret", "data": {"token": "eA==", "ca.crt": "eA=="}}
+SECRET = {"apiVersion": "v1", "kind": "Secret", "data": {"token": "eA=="}}
 
 
 @pytest.fixture(autouse=True)
