@@ -150,6 +150,21 @@ async def test_a_key_is_worked_on_by_one_worker_and_again_if_it_changed_meanwhil
     assert await asyncio.wait_for(queue.take(), 1) == A
 
 
+async def test_a_worker_that_is_cancelled_while_a_key_comes_ends() -> None:
+    """Else the operator's stop waits for it for ever: a worker takes the next key, and the next."""
+    queue = KeyedQueue(clock=asyncio.get_running_loop().time)
+    queue.add(Key("Node", "later"), delay=60.0)
+    worker = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    queue.add(Key("Node", "later"), delay=59.0)
+    await asyncio.sleep(0)  # the wish has reached the worker, which has not run yet
+    worker.cancel()
+    done, _ = await asyncio.wait({worker}, timeout=5)
+    assert done
+    assert worker.cancelled()
+
+
 async def test_a_waiting_worker_wakes_up() -> None:
     queue = KeyedQueue(clock=asyncio.get_running_loop().time)
     waiting = asyncio.create_task(queue.take())

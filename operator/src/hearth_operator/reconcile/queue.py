@@ -5,6 +5,7 @@ brings the key forward.
 """
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Callable
 from typing import NamedTuple
@@ -79,10 +80,10 @@ class KeyedQueue:
             wait = self._next_wait()
             if isinstance(wait, Key):
                 return wait
-            try:
-                await asyncio.wait_for(self._changed.wait(), timeout=wait)
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 that loses a cancellation that comes together with a change.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     def done(self, key: Key) -> None:
         """Say that a key is no longer worked on."""
