@@ -29,6 +29,8 @@ class RayApp:
     message: str = ""
     replicas: tuple[str, ...] = ()
     """Ids of running replicas, sorted."""
+    importing: bool = False
+    """Ray takes in what it was given, and names no deployment meanwhile: what ran goes on."""
     node_ids: tuple[str, ...] = ()
     """Raylets that they run on, sorted; a replica that has not told is left out."""
     config: dict[str, Any] | None = None

@@ -168,4 +168,5 @@ def _app(name: str, details: _Application) -> RayApp:
         replicas=tuple(sorted(r.replica_id for r in running)),
         node_ids=tuple(sorted({r.node_id for r in running if r.node_id})),
         config=details.deployed_app_config,
+        importing=details.status == "DEPLOYING" and not deployments,
     )

@@ -9,7 +9,7 @@ from hearth_operator import names
 from hearth_operator.clients.http import HttpStatusError
 from hearth_operator.clients.ray import RayApi
 from hearth_operator.errors import OperatorError, UnreachableError
-from hearth_operator.facts import EndpointFacts, RayNode, Reach
+from hearth_operator.facts import EndpointFacts, RayApp, RayNode, Reach
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.document import sync
 from hearth_operator.reconcile.placing import placements, ready_nodes
@@ -106,8 +106,16 @@ async def _beat(ctx: Context, ray: RayApi, state: EndpointState) -> None:
     except (UnreachableError, HttpStatusError) as error:
         _miss(state, error)
         return
+    apps = {name: _carry_over(app, known.apps.get(name)) for name, app in apps.items()}
     state.misses, state.heard_at = 0, begun
     state.facts = replace(known, reach=Reach.REACHABLE, message="", version=version, raylets=raylets, apps=apps)
+
+
+def _carry_over(app: RayApp, before: RayApp | None) -> RayApp:
+    """Return an application with the replicas that it had, while Ray names none because it imports the next one."""
+    if not app.importing or before is None:
+        return app
+    return replace(app, replicas=before.replicas, node_ids=before.node_ids)
 
 
 async def _identify(ctx: Context, ray: RayApi, state: EndpointState) -> tuple[str, tuple[RayNode, ...]]:

@@ -47,7 +47,8 @@ def observe_serving(
     """Return what the variant's routes say, and whether that is an answer at all.
 
     `names_` are of the model and the application, `was` is whether the status says so far that it serves. Other
-    replicas than before have to prove themselves anew. While Ray is silent the variant is asked on.
+    replicas than before have to prove themselves anew, those on another machine before they count as serving. While Ray
+    is silent the variant is asked on.
     """
     model, name = names_
     replicas = app.replicas if app is not None else ()
@@ -59,9 +60,11 @@ def observe_serving(
     moved = state is not None and state.target != target
     if state is None or moved or (replicas and state.replicas and state.replicas != replicas):
         info = state.facts.info if state is not None else None
+        # Ray puts a replica that is ready in the place of one that served: requests go on meanwhile.
+        handed_over = state is not None and not moved and state.facts.alive
         forget_serving(ctx, name)
-        # After a restart of the operator a status that says so is believed until the first answer is there.
-        state = ServingState(facts=ServingFacts(info=info), target=target, proven=was and info is None)
+        # So it is believed until the first answer is there, as a status is after a restart of the operator.
+        state = ServingState(facts=ServingFacts(info=info), target=target, proven=was and (info is None or handed_over))
         ctx.world.serving[name] = state
     if replicas:
         state.replicas = replicas
