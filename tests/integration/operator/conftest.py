@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import subprocess
 import uuid
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import yaml
 
 from hearth_hack.controlplane import ControlPlane, free_ports
@@ -40,6 +42,14 @@ FAST = Intervals(
     retry_first=3.0,
     retry_most=3.0,
 )
+
+
+@pytest.fixture(autouse=True)
+def told() -> Iterator[None]:
+    """What a failing test shows of the operator: what it did and what changed, without every look at every resource."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

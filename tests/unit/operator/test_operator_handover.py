@@ -11,8 +11,8 @@ def read(**details: object) -> RayApp:
     return _app("chat.only", _Application.model_validate({"deployed_app_config": {}, **details}))
 
 
-def replica(name: str) -> dict[str, object]:
-    return {"deployments": {"Model": {"status": "UPDATING", "replicas": [{"replica_id": name, "state": "RUNNING"}]}}}
+def replica(name: str, state: str = "RUNNING") -> dict[str, object]:
+    return {"deployments": {"Model": {"status": "UPDATING", "replicas": [{"replica_id": name, "state": state}]}}}
 
 
 def test_while_ray_imports_what_ran_goes_on() -> None:
@@ -28,3 +28,9 @@ def test_else_ray_is_believed() -> None:
     assert _carry_over(read(status="DEPLOYING", **empty), SERVES).replicas == ()
     for status in ("DEPLOY_FAILED", "DELETING", "RUNNING", "NOT_STARTED"):
         assert _carry_over(read(status=status, deployments={}), SERVES).replicas == ()
+
+
+def test_a_process_that_takes_a_change_in_place_still_runs() -> None:
+    assert read(status="DEPLOYING", **replica("a", "UPDATING")).replicas == ("a",)
+    for state in ("STARTING", "STOPPING", "RECOVERING"):
+        assert read(status="DEPLOYING", **replica("a", state)).replicas == ()

@@ -13,6 +13,8 @@ _FIRST_PUT_SECONDS = 60
 """It starts Serve."""
 _PUT_SECONDS = 10
 _MOST_BYTES = 8 * 1024 * 1024
+_RUNNING = frozenset({"RUNNING", "UPDATING", "PENDING_MIGRATION"})
+"""States of a replica whose process is up: UPDATING takes a new user_config in place, PENDING_MIGRATION still serves."""
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
@@ -159,7 +161,7 @@ def _node(row: _Raylet) -> RayNode:
 
 def _app(name: str, details: _Application) -> RayApp:
     deployments = details.deployments or {}
-    running = [r for d in deployments.values() for r in d.replicas or () if r.state == "RUNNING"]
+    running = [r for d in deployments.values() for r in d.replicas or () if r.state in _RUNNING]
     messages = [details.message or "", *(d.message or "" for d in deployments.values())]
     return RayApp(
         name=name,

@@ -108,7 +108,6 @@ def _serving(facts: VariantFacts, reason: Reason, message: str) -> tuple[Variant
 
 
 def _app_state(facts: VariantFacts, app: RayApp | None) -> tuple[VariantState, Reason, str]:
-    name = facts.variant.name
     if app is not None and app.replicas:
         if facts.astray is not None:
             return VariantState.FAILED, *facts.astray
@@ -118,7 +117,7 @@ def _app_state(facts: VariantFacts, app: RayApp | None) -> tuple[VariantState, R
             return VariantState.UNREACHABLE, Reason.NODE_OFFLINE, f"{facts.node}: {facts.serving.error}"
         if facts.serving.error is not None:
             return VariantState.FAILED, Reason.PROBE_FAILED, facts.serving.error
-        return VariantState.LOADING, Reason.LOADING, f"{name}: a replica runs and was not probed yet"
+        return VariantState.LOADING, Reason.LOADING, f"a replica runs on {facts.node} and was not probed yet"
     if app is not None and app.status == "DEPLOY_FAILED":
         failure = read_failure(app.message)
         message = failure.message or "Ray Serve could not start the application"
