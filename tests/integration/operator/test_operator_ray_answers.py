@@ -24,6 +24,7 @@ from hearth_operator.clients.ray import RayClient
 from hearth_operator.facts import PodFacts
 from hearth_operator.plan.serve_document import pin_labels
 from hearth_operator.reconcile.endpoint import reconcile_endpoint
+from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.world import EndpointState, World
 from hearth_operator.settings import Intervals, Settings
 from hearth_operator.status.model import VariantFacts, model_status
@@ -213,7 +214,8 @@ class Watch:
             random_bytes=lambda n: b"\x07" * n,
             world=self.world,
             wake=lambda _key, delay=0.0: None,
-            wake_all=lambda _kind: None,
+            wake_fleet=lambda: None,
+            glance=Glance(),
         )
 
     def reachable(self) -> tuple[str, str]:

@@ -28,12 +28,13 @@ from hearth_operator.errors import (
 from hearth_operator.handlers.watch import KopfEvents, Watcher
 from hearth_operator.main import main, plan_files
 from hearth_operator.rbac import RULES, role_rules
+from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.loop import failure_status, retry_delay
 from hearth_operator.reconcile.node import pod_facts
 from hearth_operator.reconcile.queue import Key, KeyedQueue
-from hearth_operator.reconcile.world import EndpointState, World
 from hearth_operator.settings import Settings, SettingsError, from_environment
+from support.operator_still import still_context
 
 NOW = datetime(2026, 10, 5, 9, 0, tzinfo=UTC)
 SETTINGS = Settings(namespace="n", control_image="c", serve_image="s")
@@ -176,64 +177,80 @@ async def test_a_waiting_worker_wakes_up() -> None:
 # The watcher
 
 
-class Ctx:
+class Woken:
+    """Remembers who was woken, and how soon."""
+
     def __init__(self) -> None:
-        self.world = World()
-        self.glance = Glance()
-        self.woken: list[Key] = []
+        self.keys: list[Key] = []
+        self.delays: list[float] = []
 
-    def wake(self, key: Key, *, delay: float = 0.0, urgent: bool = False) -> None:
-        self.woken.append(key)
-
-    def wake_all(self, kind: str) -> None:
-        for name in self.world.names(kind):
-            self.wake(Key(kind, name))
+    def __call__(self, key: Key, *, delay: float = 0.0, urgent: bool = False) -> None:
+        self.keys.append(key)
+        self.delays.append(delay)
 
     def taken(self) -> set[Key]:
-        keys, self.woken = set(self.woken), []
+        keys, self.keys = set(self.keys), []
         return keys
+
+
+def watched() -> tuple[Context, Watcher, Woken]:
+    woken = Woken()
+    ctx = still_context(None, clock=lambda: 100.0, wake=woken, glance=Glance(lifetime=2.0))
+    return ctx, Watcher(ctx, KopfEvents(), loop=None), woken
 
 
 def obj(kind: str, name: str, *, generation: int = 1, **meta):
     return {"kind": kind, "metadata": {"name": name, "uid": name, "generation": generation, **meta}}
 
 
+FLEET, RELEASE = Key("Fleet", ""), Key("Release", "")
+
+
 def test_who_is_woken_by_what() -> None:
-    ctx = Ctx()
-    watcher = Watcher(ctx, KopfEvents(), loop=None)
-    ctx.world.endpoints["http://r"] = EndpointState(dirty=False)
-    endpoint, release = Key("Endpoint", "http://r"), Key("Release", "")
-    kb, src = Key("KnowledgeBase", "w"), Key("IngestionSource", "i")
-    watcher.see_own(None, obj(*kb))
-    watcher.see_own(None, obj(*src))
-    ctx.taken()
+    ctx, watcher, woken = watched()
+    kb, other = Key("KnowledgeBase", "w"), Key("KnowledgeBase", "other")
+    src, stray = Key("IngestionSource", "i"), Key("IngestionSource", "stray")
+    watcher.see_own(None, {**obj(*kb), "spec": {"embedding": {"model": "m"}}})
+    watcher.see_own(None, {**obj(*other), "spec": {"embedding": {"model": "n"}}})
+    watcher.see_own(None, {**obj(*src), "spec": {"knowledgeBaseRef": {"name": "w"}}})
+    watcher.see_own(None, {**obj(*stray), "spec": "garbage"})
+    woken.taken()
 
     watcher.see_own("ADDED", obj("ModelDeployment", "m"))
-    assert ctx.taken() == {Key("ModelDeployment", "m"), endpoint, kb}
-    assert ctx.world.endpoints["http://r"].dirty
+    assert woken.taken() == {Key("ModelDeployment", "m"), FLEET, kb}
     watcher.see_own("MODIFIED", obj("ModelDeployment", "m"))
-    assert ctx.taken() == {kb}, "only its status changed"
+    assert woken.taken() == set(), "only its status changed: who wrote it woke the others"
+    watcher.see_own("MODIFIED", obj("ModelDeployment", "m", finalizers=["f"]))
+    assert woken.taken() == {Key("ModelDeployment", "m")}, "a finalizer concerns nobody else"
     watcher.see_own("ADDED", obj("InferenceNode", "n"))
-    assert ctx.taken() == {Key("InferenceNode", "n"), Key("ModelDeployment", "m"), endpoint, release}
-    watcher.see_own("MODIFIED", obj(*kb))
-    assert ctx.taken() == {src}
+    assert woken.taken() == {Key("InferenceNode", "n"), FLEET, RELEASE}
+    watcher.see_own("MODIFIED", obj(*kb, generation=2))
+    assert woken.taken() == {kb, src, stray}, "what a garbled source names is not known"
     watcher.see_own("MODIFIED", obj(*src, annotations={"hearth.banjonet.com/run-now": "1"}))
-    assert ctx.taken() == {src}
+    assert woken.taken() == {src}
     watcher.see_own("MODIFIED", obj(*src, annotations={"hearth.banjonet.com/run-now": "1"}))
-    assert ctx.taken() == set()
+    assert woken.taken() == set()
     watcher.see_own("DELETED", obj("ModelDeployment", "m"))
-    assert Key("ModelDeployment", "m") in ctx.taken()
+    assert woken.taken() == {Key("ModelDeployment", "m"), FLEET, kb}
     assert list(ctx.world.names("ModelDeployment")) == []
+    watcher.see_own("DELETED", obj(*src))
+    assert src not in ctx.world.uses
+
+
+def test_a_burst_is_one_look_at_the_fleet() -> None:
+    ctx, _, woken = watched()
+    ctx.world.fleet_at = 99.9
+    ctx.wake_fleet()
+    assert woken.delays == [pytest.approx(0.4)]
 
 
 def test_children_wake_their_resource() -> None:
-    ctx = Ctx()
-    watcher = Watcher(ctx, KopfEvents(), loop=None)
+    _, watcher, woken = watched()
     labels = names.labels(names.SOURCE, "i", component="ingest")
     watcher.see_child({"kind": "Pod", "metadata": {"labels": labels}})
-    assert ctx.taken() == {Key(names.SOURCE, "i")}
+    assert woken.taken() == {Key(names.SOURCE, "i")}
     watcher.see_child({"kind": "Secret", "metadata": {"labels": {}}})
-    assert ctx.taken() == {Key("Release", "")}
+    assert woken.taken() == {RELEASE}
 
 
 # Facts of pods

@@ -13,6 +13,7 @@ from hearth_operator.errors import UnreachableError
 from hearth_operator.facts import RayNode, ServingFacts
 from hearth_operator.plan.revisions import owner_of, surge_of
 from hearth_operator.reconcile.endpoint import reconcile_endpoint, register
+from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.world import EndpointState, ServingState, World
 from hearth_operator.settings import Settings
 from support.fake_kube import FakeKube, FakeRay
@@ -45,7 +46,8 @@ class Stage:
             random_bytes=lambda n: b"\x07" * n,
             world=self.world,
             wake=lambda _key, delay=0.0: None,
-            wake_all=lambda _kind: None,
+            wake_fleet=lambda: None,
+            glance=Glance(),
         )
 
     async def beat(self, times: int = 1, *, seconds: float = 4.0) -> None:

@@ -14,7 +14,7 @@ _FIRST_PUT_SECONDS = 60
 _PUT_SECONDS = 10
 _MOST_BYTES = 8 * 1024 * 1024
 _RUNNING = frozenset({"RUNNING", "UPDATING", "PENDING_MIGRATION"})
-"""States of a replica whose process is up: UPDATING takes a new user_config in place, PENDING_MIGRATION still serves."""
+"""States of a replica whose process is up: UPDATING takes a new user_config, PENDING_MIGRATION still serves."""
 Answer = TypeVar("Answer", bound=BaseModel)
 
 

@@ -24,7 +24,7 @@ from hearth_operator.clients.ray import RayApi, RayClient
 from hearth_operator.errors import OperatorError
 from hearth_operator.handlers.http import build_app
 from hearth_operator.handlers.watch import KopfEvents, Watcher, kopf_settings
-from hearth_operator.reconcile.context import RELEASE, Context
+from hearth_operator.reconcile.context import FLEET, RELEASE, Context
 from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.loop import Reconciler
 from hearth_operator.reconcile.metrics import Metrics
@@ -35,8 +35,8 @@ from hearth_operator.reconcile.world import World
 from hearth_operator.settings import Settings
 
 log = structlog.get_logger(__name__)
-_WORKERS = 6
-_GLANCE_SECONDS = 2.0
+_WORKERS = 12
+_GLANCE_SECONDS = 10.0
 _WAIT_FOR_KINDS_SECONDS = 3.0
 _CLOSING_SECONDS = 0.25
 
@@ -93,6 +93,7 @@ async def run_operator(
         _register_login(registry, kubeconfig)
         Watcher(ctx, events, loop=asyncio.get_running_loop()).register(registry)
         queue.add(Key(RELEASE, ""))
+        queue.add(Key(FLEET, ""))
         await _until_stopped(
             Reconciler(ctx, queue, metrics).run(workers=_WORKERS),
             KopfThread(registry, namespace=settings.namespace, ready=ready, heart=pulse.watch),

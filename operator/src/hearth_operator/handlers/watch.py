@@ -6,16 +6,21 @@ kopf runs in a thread and loop of its own; what it sees is handed to the operato
 import asyncio
 import contextvars
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import kopf
 
+from hearth_api.parse import ParseError, parse_observed
 from hearth_operator import names
 from hearth_operator.clients.kubernetes import RESOURCES
-from hearth_operator.reconcile.context import ENDPOINT, RELEASE, Context
+from hearth_operator.reconcile.context import RELEASE, Context
+from hearth_operator.reconcile.observe import note_change
 from hearth_operator.reconcile.queue import Key
 
 CHILDREN = ("Deployment", "CronJob", "Job", "Pod", "Secret")
+_ANNOTATIONS = (names.ANNOTATION_RUN_NOW, names.ANNOTATION_RESTART, names.ANNOTATION_TAKE_OVER)
+_USES = {names.KNOWLEDGE_BASE: ("embedding", "model"), names.SOURCE: ("knowledgeBaseRef", "name")}
+"""Where in its spec a resource names the one that it needs."""
 # An API server that was away is asked again within 5 s of its return, however long it was. One that answers with
 # errors, or refuses, for longer than a minute ends the process: the next one waits for the kinds to be served.
 _BACKOFFS = (1.0, 2.0, 3.0, *(5.0,) * 12)
@@ -46,7 +51,7 @@ class Watcher:
         self._ctx = ctx
         self._events = events
         self._loop = loop
-        self._seen: dict[Key, object] = {}
+        self._seen: dict[Key, _Wish] = {}
 
     def register(self, registry: kopf.OperatorRegistry) -> None:
         """Add one handler per watched kind."""
@@ -81,35 +86,42 @@ class Watcher:
         if type_ == "DELETED":
             known.discard(key.name)
             self._seen.pop(key, None)
+            self._ctx.world.uses.pop(key, None)
             self._ctx.wake(key, urgent=True)
-            self._wake_dependents(key.kind)
+            self._wake_others(key, None)
             return
         known.add(key.name)
-        wish = _wish(obj)
-        if self._seen.get(key) != wish:
-            self._seen[key] = wish
-            self._ctx.wake(key, urgent=True)
-            self._wake_dependents(key.kind)
-        elif key.kind == names.MODEL:
-            self._ctx.wake_all(names.KNOWLEDGE_BASE)
-        elif key.kind == names.KNOWLEDGE_BASE:
-            self._ctx.wake_all(names.SOURCE)
+        wish, before = _wish(obj), self._seen.get(key)
+        if before == wish:
+            return  # only the status changed: who wrote it woke whom that concerns
+        self._seen[key] = wish
+        self._note_use(key, obj)
+        self._ctx.wake(key, urgent=True)
+        if before is None or before.asked != wish.asked:
+            self._wake_others(key, obj)
 
-    def _wake_dependents(self, kind: str) -> None:
+    def _note_use(self, key: Key, obj: Mapping[str, Any]) -> None:
+        """Remember which model a knowledge base names, and which knowledge base a source."""
+        section, field = _USES.get(key.kind, ("", ""))
+        spec = obj.get("spec")
+        named = spec.get(section) if isinstance(spec, Mapping) else None
+        name = named.get(field) if isinstance(named, Mapping) else None
+        if isinstance(name, str):
+            self._ctx.world.uses[key] = name
+
+    def _wake_others(self, key: Key, obj: Mapping[str, Any] | None) -> None:
+        """Wake whom a change of one resource concerns. `obj` is None where it is gone."""
         ctx = self._ctx
-        if kind in {names.NODE, names.MODEL}:
-            ctx.glance.forget()
-            ctx.world.make_dirty()
-            for url in ctx.world.endpoints:
-                ctx.wake(Key(ENDPOINT, url))
-            ctx.wake_all(names.MODEL)
-            ctx.wake_all(names.NODE)
-        if kind == names.NODE:
+        if key.kind in {names.NODE, names.MODEL}:
+            try:
+                note_change(ctx, key.kind, key.name, parse_observed(dict(obj)) if obj is not None else None)
+            except ParseError:
+                ctx.glance.forget()  # the next who asks lists, and finds what cannot be read
+            ctx.wake_fleet()
+        if key.kind == names.NODE:
             ctx.wake(Key(RELEASE, ""))
-        if kind == names.MODEL:
-            ctx.wake_all(names.KNOWLEDGE_BASE)
-        if kind == names.KNOWLEDGE_BASE:
-            ctx.wake_all(names.SOURCE)
+        if key.kind in {names.MODEL, names.KNOWLEDGE_BASE}:
+            ctx.wake_users(key.kind, key.name)
 
     def see_child(self, obj: Mapping[str, Any]) -> None:
         """An object that the operator made changed, or is gone."""
@@ -121,17 +133,25 @@ class Watcher:
             self._ctx.wake(Key(RELEASE, ""))
 
 
-def _wish(obj: Mapping[str, Any]) -> object:
-    """Return what of a resource somebody else decides: a change of only the status is our own writing."""
+class _Wish(NamedTuple):
+    """What of a resource somebody else decides: a change of only the status is our own writing."""
+
+    asked: tuple[object, ...]
+    finalizers: tuple[str, ...]
+    """They concern nobody but the resource itself."""
+
+
+def _wish(obj: Mapping[str, Any]) -> _Wish:
     meta = obj["metadata"]
-    return (
+    annotations = meta.get("annotations") or {}
+    asked = (
         meta.get("uid"),
         meta.get("generation"),
         meta.get("deletionTimestamp"),
         tuple(sorted((meta.get("labels") or {}).items())),
-        *((meta.get("annotations") or {}).get(asked) for asked in (names.ANNOTATION_RUN_NOW, names.ANNOTATION_RESTART)),
-        tuple(meta.get("finalizers") or ()),
+        *(annotations.get(name) for name in _ANNOTATIONS),
     )
+    return _Wish(asked=asked, finalizers=tuple(meta.get("finalizers") or ()))
 
 
 def kopf_settings() -> kopf.OperatorSettings:

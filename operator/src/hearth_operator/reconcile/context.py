@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from hearth_operator import names
 from hearth_operator.clients.knowledge import KnowledgeApi
 from hearth_operator.clients.kubernetes import KubernetesApi
 from hearth_operator.clients.model import ModelApi
@@ -16,6 +17,10 @@ from hearth_operator.settings import Settings
 
 ENDPOINT = "Endpoint"
 RELEASE = "Release"
+FLEET = "Fleet"
+_FLEET_SECONDS = 0.5
+"""Between two passes over the fleet: a burst of changes costs as much as one."""
+_USERS = {names.MODEL: names.KNOWLEDGE_BASE, names.KNOWLEDGE_BASE: names.SOURCE}
 
 
 class EventSink(Protocol):
@@ -57,7 +62,11 @@ class Context:
     wrote: Callable[[str, str, Mapping[str, Any]], None] = _nobody
     """Is told of every status that was written, with the object as it is now."""
 
-    def wake_all(self, kind: str) -> None:
-        """Ask for all resources of a kind."""
-        for name in self.world.names(kind):
-            self.wake(Key(kind, name))
+    def wake_fleet(self) -> None:
+        """Ask for whoever is concerned by a change of a node, a model or an endpoint."""
+        self.wake(Key(FLEET, ""), delay=max(0.0, self.world.fleet_at + _FLEET_SECONDS - self.clock()))
+
+    def wake_users(self, kind: str, name: str) -> None:
+        """Ask for the knowledge bases of a model, or the sources of a knowledge base."""
+        for user in self.world.users(_USERS[kind], of=name):
+            self.wake(Key(_USERS[kind], user))

@@ -39,7 +39,11 @@ async def reconcile_endpoint(ctx: Context, url: str) -> float | None:
     if _digest(state) != told:
         for node in sorted(state.nodes):
             ctx.wake(Key(names.NODE, node))
-        ctx.wake_all(names.MODEL)
+        concerned = {app.partition(".")[0] for app in (*before.apps, *state.facts.apps)}
+        for model in sorted(concerned & ctx.world.known.get(names.MODEL, set())):
+            ctx.wake(Key(names.MODEL, model))
+        state.version += 1
+        ctx.wake_fleet()  # who else has to do with this machine
     intervals = ctx.settings.intervals
     return intervals.heartbeat if state.misses != 1 else intervals.heartbeat / 4  # soon sure
 

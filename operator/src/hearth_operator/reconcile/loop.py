@@ -24,8 +24,9 @@ from hearth_operator.errors import (
     first_line,
     outcome_of,
 )
-from hearth_operator.reconcile.context import ENDPOINT, RELEASE, Context
+from hearth_operator.reconcile.context import ENDPOINT, FLEET, RELEASE, Context
 from hearth_operator.reconcile.endpoint import reconcile_endpoint
+from hearth_operator.reconcile.fleet import reconcile_fleet
 from hearth_operator.reconcile.knowledge import reconcile_knowledge
 from hearth_operator.reconcile.metrics import Metrics
 from hearth_operator.reconcile.model import reconcile_model
@@ -91,6 +92,8 @@ class Reconciler:
     async def _dispatch(self, key: Key, raw: dict[str, Any] | None) -> float | None:
         if key.kind == RELEASE:
             return await reconcile_release(self._ctx)
+        if key.kind == FLEET:
+            return await reconcile_fleet(self._ctx)
         if key.kind == ENDPOINT:
             delay = await reconcile_endpoint(self._ctx, key.name)
             self._record_heartbeat(key.name)
@@ -231,3 +234,4 @@ def forget(ctx: Context, key: Key) -> None:
         ctx.wake(Key(names.KNOWLEDGE_BASE, facts.knowledge_base))
     if key.kind in {names.NODE, names.MODEL}:
         ctx.world.make_dirty()
+        ctx.wake_fleet()

@@ -18,7 +18,7 @@ from hearth_operator.plan.revisions import carries
 from hearth_operator.plan.serve_document import build_application, pin_labels
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.failing_back import hold_back
-from hearth_operator.reconcile.observe import Fleet, glance_at_fleet
+from hearth_operator.reconcile.observe import Fleet, glance_at_fleet, note_change
 from hearth_operator.reconcile.placing import glance_at_placements
 from hearth_operator.reconcile.probing import forget_serving, observe_serving
 from hearth_operator.reconcile.queue import Key
@@ -56,8 +56,9 @@ async def reconcile_model(ctx: Context, raw: dict[str, Any], model: ModelDeploym
         if [(e.node, e.memory, e.shape) for e in status.variants] != [
             (e.node, e.memory, e.shape) for e in model.status.variants
         ]:
-            ctx.glance.forget()  # what the plan reads
-        ctx.wake_all(names.KNOWLEDGE_BASE)
+            note_change(ctx, names.MODEL, model.metadata.name, model.model_copy(update={"status": status}))
+            ctx.wake_fleet()  # what the plan reads
+        ctx.wake_users(names.MODEL, model.metadata.name)
     states = {e.state for e in status.variants}
     delay = _next_look(ctx, facts, states)
     return delay if ripe_in is None else min(delay, ripe_in + _ROUNDING)

@@ -1,6 +1,6 @@
 """Reading all resources of a kind: what can be read as models, and what cannot."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -27,7 +27,34 @@ class Fleet:
 
 
 async def observe_fleet(ctx: Context) -> Fleet:
-    """Return all nodes and models. Any failure raises: a part of the truth would delete models."""
+    """Return all nodes and models, listed after this was called. Any failure raises: a part of the truth would delete
+    models. Those who ask while another list is on its way share the next one.
+    """
+    asked = ctx.glance.begun
+    async with ctx.glance.lock:
+        return await _list_fleet(ctx, asked)
+
+
+async def _list_fleet(ctx: Context, asked: int) -> Fleet:
+    """List, unless a list was begun after number `asked`; only with the lock."""
+    glance = ctx.glance
+    if glance.listed is not None and glance.listed_as > asked:
+        shared: Fleet = glance.listed
+        return shared
+    glance.begun += 1
+    number, forgotten, now = glance.begun, glance.forgotten, ctx.clock()
+    glance.noted.clear()
+    fleet = await _list_all(ctx)
+    glance.listed, glance.listed_as = fleet, number
+    current = fleet
+    for kind, name, resource in glance.noted:  # they came while it was listed
+        current = _with(current, kind, name, resource)
+    if glance.forgotten == forgotten:
+        glance.fleet, glance.plan, glance.taken_at = current, None, now
+    return fleet
+
+
+async def _list_all(ctx: Context) -> Fleet:
     nodes, _ = await _list(ctx, names.NODE, InferenceNode)
     models, broken = await _list(ctx, names.MODEL, ModelDeployment)
     return Fleet(
@@ -38,26 +65,50 @@ async def observe_fleet(ctx: Context) -> Fleet:
 
 
 async def glance_at_fleet(ctx: Context) -> Fleet:
-    """Return all nodes and models as a pass that only reports may see them: listed after the last change that was
-    watched, and by whoever asked first.
-    """
+    """Return all nodes and models as a pass that only reports may see them: the last list, and what changed since."""
     glance = ctx.glance
     async with glance.lock:
-        now = ctx.clock()
-        known: Fleet | None = glance.known(now=now)
+        known: Fleet | None = glance.known(now=ctx.clock())
         if known is not None:
             return known
-        before = glance.changes
-        fleet = await observe_fleet(ctx)
-        if glance.changes == before:  # else a change came while it was listed
-            glance.fleet, glance.taken_at = fleet, now
-        return fleet
+        fleet = await _list_fleet(ctx, glance.begun)
+        current: Fleet | None = glance.fleet
+        return current if current is not None else fleet
+
+
+def note_change(ctx: Context, kind: str, name: str, resource: AnyResource | None) -> None:
+    """Put a node or model that changed (None: is gone) into the fleet that passes look at, without listing all anew."""
+    glance = ctx.glance
+    if glance.lock.locked():
+        glance.noted.append((kind, name, resource))
+    if glance.fleet is not None:
+        glance.fleet, glance.plan = _with(glance.fleet, kind, name, resource), None
+
+
+def _with(fleet: Fleet, kind: str, name: str, resource: AnyResource | None) -> Fleet:
+    """Return a fleet with one resource as it is now, or without it."""
+    if resource is not None and resource.metadata.deleting:
+        resource = None
+    if kind == names.NODE:
+        nodes = {n: node for n, node in fleet.nodes.items() if n != name}
+        if isinstance(resource, InferenceNode):
+            nodes[name] = resource
+        return replace(fleet, nodes=dict(sorted(nodes.items())))
+    models = [m for m in fleet.models if m.metadata.name != name]
+    if isinstance(resource, ModelDeployment):
+        models.append(resource)
+    ordered = tuple(sorted(models, key=lambda m: m.metadata.name))
+    return replace(fleet, models=ordered, broken=fleet.broken - {name})
 
 
 async def _list(ctx: Context, kind: str, model: type[Kind]) -> tuple[list[Kind], set[str]]:
     good: list[Kind] = []
     broken: set[str] = set()
-    for raw in await ctx.kube.list_all(kind):
+    found = await ctx.kube.list_all(kind)
+    there = {(kind, str(raw["metadata"]["name"])) for raw in found}
+    for gone in [key for key in ctx.glance.read if key[0] == kind and key not in there]:
+        del ctx.glance.read[gone]
+    for raw in found:
         try:
             parsed = _read(ctx, kind, raw)
         except ParseError as error:

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable
 from typing import NamedTuple
 
-HEAD_START_SECONDS = 5.0
+HEAD_START_SECONDS = 30.0
 
 
 class Key(NamedTuple):

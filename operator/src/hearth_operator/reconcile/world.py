@@ -1,9 +1,10 @@
 """What the operator remembers between passes. Everything in it can be found out again: a restart loses nothing."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from hearth_operator.clients.model import Access
 from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts, SourceFacts
@@ -30,6 +31,8 @@ class EndpointState:
     """When (monotonic clock) the last question was sent that was answered."""
     raylets_at: float = float("-inf")
     dirty: bool = True
+    version: int = 0
+    """Counts what changed of what matters to others."""
     last_digest: str | None = None
     put_at: float = float("-inf")
     error: str | None = None
@@ -99,6 +102,13 @@ class World:
     """(uid, variant) -> (generation, when it began by the monotonic clock)."""
     known: dict[str, set[str]] = field(default_factory=dict)
     """Names of resources by kind, from watching."""
+    uses: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(kind, name) of a knowledge base or source -> the model or knowledge base that it names, from watching."""
+    fleet_seen: Mapping[Any, object] = field(default_factory=dict)
+    """Key -> what it saw of the fleet when that was last looked at."""
+    fleet_at: float = float("-inf")
+    fleet_whole_at: float = float("-inf")
+    """When (monotonic clock) the fleet was last looked at, and all documents computed anew."""
     owner: str = ""
     """Mark on everything that this release writes to Ray; empty: not read yet."""
     configured: dict[str, str] = field(default_factory=dict)
@@ -113,6 +123,10 @@ class World:
     def names(self, kind: str) -> Iterable[str]:
         """Return the known resources of a kind."""
         return sorted(self.known.get(kind, ()))
+
+    def users(self, kind: str, *, of: str) -> Iterable[str]:
+        """Return the known resources of a kind that name another one, or might."""
+        return [name for name in self.names(kind) if self.uses.get((kind, name), of) == of]
 
     def make_dirty(self) -> None:
         """Have every endpoint's document computed again."""
