@@ -67,10 +67,13 @@ async def _list_all(ctx: Context) -> Fleet:
 async def glance_at_fleet(ctx: Context) -> Fleet:
     """Return all nodes and models as a pass that only reports may see them: the last list, and what changed since."""
     glance = ctx.glance
+    known: Fleet | None = glance.known(now=ctx.clock())
+    if known is not None:
+        return known  # also while the next list is on its way
     async with glance.lock:
-        known: Fleet | None = glance.known(now=ctx.clock())
-        if known is not None:
-            return known
+        again: Fleet | None = glance.known(now=ctx.clock())
+        if again is not None:
+            return again
         fleet = await _list_fleet(ctx, glance.begun)
         current: Fleet | None = glance.fleet
         return current if current is not None else fleet
