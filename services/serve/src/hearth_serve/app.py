@@ -3,6 +3,8 @@
 Imports cleanly on every node: engines and their libraries load inside the replica.
 """
 
+import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ray import serve
@@ -11,6 +13,7 @@ from ray.serve import Application
 from hearth_api.names import RAY_NODE_LABEL
 from hearth_api.wire.serve import ServeArgs, ServeTunables
 from hearth_serve.auth import TokenFile
+from hearth_serve.confine import confine_replica
 from hearth_serve.engines.factory import load_engine
 from hearth_serve.errors import ApiError, StartError
 from hearth_serve.logs import log
@@ -24,13 +27,16 @@ class Model:
     """One replica: a loaded engine behind its routes."""
 
     def __init__(self, args: dict[str, Any]) -> None:
+        confine_replica()
         self._args = parse_settings(ServeArgs, args, what="ServeArgs")
-        token = TokenFile(self._args.token_path)
+        # A machine outside the cluster keeps its token elsewhere and says so to everything that its Ray starts.
+        token = TokenFile(os.environ.get("HEARTH_SERVE_TOKEN_PATH") or self._args.token_path)
         try:
             token.read()
         except ApiError as error:
             raise StartError(error.message) from error
         engine = load_engine(self._args)
+        self._check: Callable[[], Awaitable[None]] | None = getattr(engine, "check", None)
         self._app = ModelApp(engine=engine, args=self._args, token=token, build=source_hash())
         log.info(
             "model_loaded",
@@ -52,7 +58,12 @@ class Model:
         log.info("tunables_applied", model=self._args.model_id)
 
     async def check_health(self) -> None:
-        """Answer from the event loop, which never waits for tokens: a long prompt must not look like a dead model."""
+        """Answer from the event loop, which never waits for tokens: a long prompt must not look like a dead model.
+
+        Raises where the engine says itself that it computes no more: Ray replaces the replica.
+        """
+        if self._check is not None:
+            await self._check()
 
 
 def build(args: dict[str, Any]) -> Application:

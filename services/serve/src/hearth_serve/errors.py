@@ -1,6 +1,7 @@
 """What can go wrong, with the facts.
 
 ServeError
+├── EngineFailedError        computing has ended for good: the replica must be replaced
 ├── StartError               the model cannot be served as declared; its text is the one sentence that a person reads
 │   ├── WeightsMissingError  there is no such file on this node
 │   └── DigestMismatchError  the file is not the declared one
@@ -16,6 +17,10 @@ class ServeError(Exception):
 
 class StartError(ServeError):
     """Raised while a replica starts. Ray shows it in the application's DEPLOY_FAILED message."""
+
+
+class EngineFailedError(ServeError):
+    """Raised by a health check: the process answers, but its engine computes no more."""
 
 
 class WeightsMissingError(StartError):

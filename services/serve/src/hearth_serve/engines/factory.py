@@ -20,6 +20,14 @@ def load_engine(args: ServeArgs) -> Engine:
         from hearth_serve.engines.onnx import OnnxEngine
 
         return OnnxEngine.load(args, threads=threads)
+    if args.engine is EngineName.MLX:
+        from hearth_serve.engines.mlx import MlxEngine
+
+        return MlxEngine.load(args)
+    if args.engine is EngineName.VLLM:
+        from hearth_serve.engines.vllm import VllmEngine
+
+        return VllmEngine.load(args)
     from hearth_serve.engines.pytorch import TransformersEngine
 
     return TransformersEngine.load(args, threads=threads)

@@ -26,6 +26,27 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reranked:
+    """Scores of documents for a query, in the documents' order."""
+
+    scores: Sequence[float]
+    """0 to 1."""
+    tokens: int
+    """Tokens that were computed, the query again with each document."""
+    truncated: tuple[int, ...] = ()
+    """Positions of the documents that did not fit beside the query and were cut at the end."""
+
+    @classmethod
+    def of(cls, scores: Sequence[float], lengths: Sequence[int], *, context: int) -> "Reranked":
+        """Return the same for pairs of so many tokens before they were cut."""
+        return cls(
+            scores=scores,
+            tokens=sum(min(length, context) for length in lengths),
+            truncated=tuple(n for n, length in enumerate(lengths) if length > context),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
     """What does not change after loading."""
 
@@ -43,8 +64,11 @@ class Engine(Protocol):
     """One loaded model."""
 
     facts: EngineFacts
-    tokens_produced: int
-    """Tokens decoded, or embedded, since the start. While it grows the engine is alive."""
+
+    @property
+    def tokens_produced(self) -> int:
+        """Tokens decoded, or embedded, since the start. While it grows the engine is alive."""
+        ...
 
     def stream_chat(self, body: Body, /) -> AsyncGenerator[bytes, None]:
         """Yield `chat.completion.chunk` objects as JSON; the last one carries `usage`. Raises ApiError before it."""
