@@ -8,6 +8,13 @@ from hearth_api.kinds.base import Resource
 from hearth_operator.errors import InvalidSpecError, UnreachableError
 
 
+def as_stored(resource: Resource) -> dict[str, Any]:
+    """Return a resource as the API server gives it."""
+    found: dict[str, Any] = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
+    found["metadata"].setdefault("resourceVersion", "1")
+    return found
+
+
 class FakeKube:
     """KubernetesApi over a dictionary. `down` makes every call fail; `writes` lists what was written."""
 
@@ -23,8 +30,8 @@ class FakeKube:
     def put(self, *resources: Resource) -> None:
         """Somebody applies resources."""
         for resource in resources:
-            raw = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
-            self.objects[raw["kind"], raw["metadata"]["name"]] = raw
+            found = as_stored(resource)
+            self.objects[found["kind"], found["metadata"]["name"]] = found
 
     def drop(self, kind: str, name: str) -> None:
         """Somebody deletes one."""

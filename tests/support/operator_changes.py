@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hearth_operator import names
+from support.operator_kills import count_of
 from support.operator_mortal import MACHINES, Mortal, external, model, resource
 from support.operator_outside import finish_job
+from support.operator_told import Bad
 
 REPORT = {
     "outcome": "Succeeded",
@@ -33,6 +35,13 @@ class Model:
     count: int = 1
     context: int = 256
     suspend: bool = False
+    good: int = 0
+    """The counter of what served when a bad revision was asked for; 0: this one is good."""
+
+    @property
+    def serves(self) -> int:
+        """The counter of what is to serve in the end."""
+        return self.good or self.count
 
 
 @dataclass
@@ -47,6 +56,7 @@ class Changes:
     restarts: dict[str, int] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     gone: dict[str, set[str]] = field(default_factory=lambda: {kind: set() for kind in PLURALS})
+    bad: list[Bad] = field(default_factory=list)
     made: int = 0
     _number: int = 0
     _finished: set[str] = field(default_factory=set)
@@ -67,8 +77,8 @@ class Changes:
 
     async def change(self) -> None:
         """Make one change."""
-        acts = (self._change_model, self._restart, self._change_base, self._run_now, self._replace)
-        act = self.chance.choices(acts, weights=(8, 2, 2, 3, 2))[0]
+        acts = (self._change_model, self._spoil, self._restart, self._change_base, self._run_now, self._replace)
+        act = self.chance.choices(acts, weights=(8, 4, 2, 2, 3, 2))[0]
         if await act():
             self.made += 1
 
@@ -92,7 +102,7 @@ class Changes:
         found["0"]["embed.only"] = (0, 256)
         for name, one in self.models.items():
             if not one.suspend:
-                found[str(one.node)][f"{name}.only"] = (one.count, one.context)
+                found[str(one.node)][f"{name}.only"] = (one.serves, one.context)
         return found
 
     async def _new_model(self) -> None:
@@ -130,19 +140,38 @@ class Changes:
             case "suspend":
                 one.suspend = not one.suspend
         one.count += 1
+        one.good = 0
+        await self._write(name)
+        return True
+
+    async def _spoil(self) -> bool:
+        """Ask for a revision that fails, of a model whose present one serves and is kept as good."""
+        name = self.chance.choice(sorted(self.models))
+        one = self.models[name]
+        if one.suspend or one.good:
+            return False
+        live = self.mortal.fakes[one.node].apps.get(f"{name}.only")
+        kept = await self.mortal.stage.kube.get("ConfigMap", f"hearth-rollout-{name}")
+        good = json.loads(kept["data"].get("only") or "{}").get("good") if kept else None
+        if live is None or good is None or count_of(live) != one.count or count_of(good) != one.count:
+            return False
+        if good["args"] != live["args"] or live["args"]["contextTokens"] != one.context:
+            return False
+        one.good, one.count = one.count, one.count + 1
+        self.bad.append(Bad(app=f"{name}.only", count=one.count, before=one.good, good=good["args"]))
         await self._write(name)
         return True
 
     async def _write(self, name: str) -> None:
         one = self.models[name]
-        wish = model(name, node=one.node, count=one.count, context=one.context, suspend=one.suspend)
+        wish = model(name, node=one.node, count=one.count, context=one.context, suspend=one.suspend, bad=bool(one.good))
         await asyncio.to_thread(self.mortal.stage.apply, wish)
 
     async def _restart(self) -> bool:
         name = self.chance.choice(sorted(self.models))
         seen = await self._seen(names.MODEL, name)
         asked = seen["metadata"].get("annotations", {}).get(RESTART)
-        if self.models[name].suspend or asked != seen["status"].get("lastRestart"):
+        if self.models[name].suspend or self.models[name].good or asked != seen["status"].get("lastRestart"):
             return False
         self.restarts[name] += 1
         await self._annotate("mdep", name, RESTART, str(self.restarts[name]))

@@ -11,6 +11,7 @@ from hearth_operator.settings import Intervals
 from support.operator_changes import PLURALS, Changes
 from support.operator_kills import check_end, check_jobs, check_observed, check_puts, check_restarts
 from support.operator_mortal import Mortal, open_mortal
+from support.operator_told import check_events, check_rollbacks, rolled_back
 
 
 async def run_kills(stage: Any, *, seed: int, kills: int, seconds: float, intervals: Intervals, folder: Path) -> str:
@@ -38,6 +39,8 @@ async def run_kills(stage: Any, *, seed: int, kills: int, seconds: float, interv
     said = (
         f"seed {seed}: {done} kills ({', '.join(f'{n} {moment}' for moment, n in mortal.kills.items())}), "
         f"{changes.made} changes, {len(mortal.history.puts)} PUTs, {len(mortal.history.observed)} statuses seen, "
+        f"{len(mortal.history.told)} Events, {rolled_back(mortal.history.puts, changes.bad)} of {len(changes.bad)} bad "
+        "revisions taken back, "
         f"{time.monotonic() - began:.0f} s"
     )
     assert not wrong, f"{said}\n" + "\n".join(wrong)
@@ -58,7 +61,7 @@ async def _rest(changes: Changes) -> None:
     async def still() -> bool:
         await changes.end_jobs()
         unsaid[:] = await _unsettled(changes)
-        now = (len(changes.mortal.history.puts), len(changes.mortal.history.observed), tuple(unsaid))
+        now = (len(changes.mortal.history.puts), len(changes.mortal.history.written), tuple(unsaid))
         if now != last[0] or unsaid:
             last[:] = [now, time.monotonic()]
         await asyncio.sleep(0.3)
@@ -87,6 +90,8 @@ async def _unsettled(changes: Changes) -> list[str]:
                 found.append(f"{kind} {name} is not observed")
             elif (ready.get("status"), ready.get("reason")) != wanted:
                 found.append(f"{kind} {name}: Ready={ready.get('status')} {ready.get('reason')} {ready.get('message')}")
+            elif model is not None and model.good and conditions.get("Degraded", {}).get("reason") != "RolledBack":
+                found.append(f"{kind} {name} was not taken back: {conditions.get('Degraded')}")
             elif kind == names.SOURCE and status.get("activeJob"):
                 found.append(f"{kind} {name} runs")
     return found
@@ -96,7 +101,9 @@ async def _judge(changes: Changes) -> list[str]:
     mortal: Mortal = changes.mortal
     history, kube = mortal.history, mortal.stage.kube
     wrong = [
-        *check_puts(history.puts),
+        *check_puts(history.puts, bad={(b.app, b.count): b.before for b in changes.bad}),
+        *check_rollbacks(history.puts, changes.bad),
+        *check_events(history.written, history.told, killed=mortal.killed),
         *check_restarts(history.puts, changes.restarts),
         *check_observed(history.observed),
         *check_jobs(history.jobs, changes.runs),

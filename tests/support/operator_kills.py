@@ -30,6 +30,10 @@ class History:
     """UID of a resource, its status.observedGeneration."""
     jobs: dict[str, set[str]] = field(default_factory=dict)
     """Source -> UIDs of all Jobs that it ever had."""
+    written: list[Any] = field(default_factory=list)
+    """`Written`: every version of every resource."""
+    told: list[Any] = field(default_factory=list)
+    """`Told`: every Event."""
 
 
 def count_of(application: Object) -> int:
@@ -37,8 +41,12 @@ def count_of(application: Object) -> int:
     return int(application["deployments"][0]["user_config"].get("maxTokens") or 0)
 
 
-def check_puts(puts: Iterable[Put]) -> list[str]:
-    """Complain of a document put twice in a row in one life, and of a model's spec that goes back on a machine."""
+def check_puts(puts: Iterable[Put], *, bad: Mapping[tuple[str, int], int] | None = None) -> list[str]:
+    """Complain of a document put twice in a row in one life, and of a model's spec that goes back on a machine.
+
+    `bad`: a bad revision, by application and counter -> the only counter that may follow it there although it is less.
+    """
+    back = bad or {}
     wrong: list[str] = []
     last: dict[str, tuple[int, str]] = {}
     counts: dict[tuple[str, str], int] = {}
@@ -50,7 +58,8 @@ def check_puts(puts: Iterable[Put]) -> list[str]:
         for application in put.document["applications"]:
             key = (put.machine, application["name"])
             count = count_of(application)
-            if count < counts.get(key, count):
+            newest = counts.get(key, count)
+            if count < newest and back.get((key[1], newest)) != count:
                 wrong.append(f"PUT {number} takes {key[1]} on {put.machine} back from {counts[key]} to {count}")
             counts[key] = max(count, counts.get(key, count))
     return wrong

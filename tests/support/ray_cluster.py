@@ -42,8 +42,8 @@ def free_port() -> int:
         return port
 
 
-def write_certificate(folder: Path) -> None:
-    """One self-signed certificate for localhost: its own CA."""
+def write_certificate(folder: Path, *addresses: str) -> None:
+    """One self-signed certificate for localhost and further addresses: its own CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -56,7 +56,10 @@ def write_certificate(folder: Path) -> None:
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]), False
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), *(x509.IPAddress(ip_address(a)) for a in ("127.0.0.1", *addresses))]
+            ),
+            False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
         .sign(key, hashes.SHA256())
@@ -84,6 +87,8 @@ class RayCluster:
     folder: Path
     dashboard_port: int
     serve_port: int
+    address: str = "localhost"
+    """Of the head, where the dashboard and a proxy answer."""
 
     @property
     def token_path(self) -> str:
@@ -108,14 +113,19 @@ class RayCluster:
     def dashboard(
         self, path: str, *, method: str = "GET", token: str | None = RAY_TOKEN, body: object = None
     ) -> Answer:
-        return self.call(f"http://127.0.0.1:{self.dashboard_port}{path}", method=method, token=token, body=body)
+        return self.call(f"{self.dashboard_url}{path}", method=method, token=token, body=body)
 
     def model(self, path: str, *, method: str = "GET", token: str | None = SERVE_TOKEN, body: object = None) -> Answer:
         return self.call(f"{self.serve_url}{path}", method=method, token=token, body=body)
 
     @property
+    def dashboard_url(self) -> str:
+        host = "127.0.0.1" if self.address == "localhost" else self.address
+        return f"http://{host}:{self.dashboard_port}"
+
+    @property
     def serve_url(self) -> str:
-        return f"https://localhost:{self.serve_port}"
+        return f"https://{self.address}:{self.serve_port}"
 
     def put(self, *applications: Mapping[str, Any]) -> None:
         """Declare the whole truth, as the operator does."""
@@ -146,6 +156,12 @@ class RayCluster:
             time.sleep(0.3)
         raise TimeoutError(f"{name} did not become {statuses}: {app}")
 
+    def wait_gone(self, name: str, *, timeout: float = DEPLOY_TIMEOUT) -> None:
+        end = time.monotonic() + timeout
+        while self.application(name):
+            assert time.monotonic() < end, f"{name} is still there"
+            time.sleep(0.3)
+
 
 def application(
     cluster: RayCluster, name: str, *, user_config: Mapping[str, Any] | None = None, **args: Any
@@ -170,6 +186,16 @@ def application(
     }
 
 
+def ray_environment(folder: Path) -> dict[str, str]:
+    """Return what Ray's processes are started with: the token's file, and no proxy."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")} | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(folder / "ray-token"),
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 2**20),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+
+
 @contextmanager
 def running_ray(folder: Path) -> Iterator[RayCluster]:
     """Start a head with the operator's flags; end every one of its processes afterwards."""
@@ -186,23 +212,19 @@ def running_ray(folder: Path) -> Iterator[RayCluster]:
         *("--object-store-memory=80000000", "--num-cpus=4", f"--labels=hearth-node={NODE}"),
         *(f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats"),
     ]
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")} | {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(folder / "ray-token"),
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 * 2**20),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
+    environment = ray_environment(folder)
     with (folder / "ray.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
         try:
-            _wait_for_head(cluster, process)
+            wait_for_head(cluster, process)
             yield cluster
         finally:
             process.send_signal(signal.SIGKILL)  # unshare's child is the namespace's first process: all end with it
             process.wait(timeout=30)
 
 
-def _wait_for_head(cluster: RayCluster, process: "subprocess.Popen[bytes]") -> None:
+def wait_for_head(cluster: RayCluster, process: "subprocess.Popen[bytes]") -> None:
+    """Return once the dashboard answers; fail with Ray's log when it ends first."""
     end = time.monotonic() + START_TIMEOUT
     while time.monotonic() < end:
         assert process.poll() is None, (cluster.folder / "ray.log").read_text()

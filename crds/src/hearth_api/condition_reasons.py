@@ -24,6 +24,7 @@ REASONS_OF: Mapping[ConditionType, tuple[Reason, ...]] = {
         Reason.SECRET_NOT_FOUND,
         Reason.UNEXPECTED_ANSWER,
         Reason.RAY_NODE_NOT_FOUND,
+        Reason.RAY_NODES_MISSING,
         Reason.NOT_OBSERVED,
     ),
     ConditionType.RAY_VERSION_SUPPORTED: (
@@ -71,6 +72,7 @@ REASONS_OF: Mapping[ConditionType, tuple[Reason, ...]] = {
         Reason.FALLBACK_SERVING,
         Reason.OLD_REVISION_SERVING,
         Reason.RAY_UNREACHABLE,
+        Reason.REPLICAS_MISSING,
         Reason.ROLLED_BACK,
         Reason.NO_VARIANT_AVAILABLE,
     ),

@@ -27,6 +27,8 @@ DATA_CLAIM = "hearth-data"
 SECRET_ADMIN_KEY = "hearth-admin-key"
 SECRET_API_KEYS = "hearth-api-keys"
 SECRET_KEK = "hearth-kek"
+SECRET_CA = "hearth-ca"
+"""The authority that signs the certificates of joined machines: `ca.crt`, `ca.key`. The operator's alone."""
 SECRET_STORES = "hearth-stores"
 """One entry per knowledge base whose vector store asks for them: JSON with username and password."""
 

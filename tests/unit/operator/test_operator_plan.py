@@ -230,6 +230,18 @@ def test_an_application_carries_what_reloads_in_args_and_the_rest_in_user_config
     assert louder["args"] == built["args"]
 
 
+def test_vllm_asks_for_cards_and_tells_the_replica_over_how_many_it_is_split() -> None:
+    split = {"engine": "VLLM", "tensorParallel": 2, "resources": {"cpu": "1", "memory": "40Gi", "gpus": 2}}
+    wanted = model("big", variant("cards", node="gpu", **{**split, "memory": None}) | split)
+    card = external_node("gpu", accelerator={"type": "CUDA", "memory": "48Gi"})
+    app = build_application(wanted, wanted.spec.variants[0], card)
+    assert (app["args"]["tensorParallel"], app["args"]["engine"]) == (2, "VLLM")
+    one = model("one", variant("card", node="gpu", engine="VLLM"))
+    assert "tensorParallel" not in build_application(one, one.spec.variants[0], card)["args"]
+    with pytest.raises(InvalidSpecError, match="VLLM needs accelerator CUDA, and InferenceNode studio is Metal"):
+        build_application(one, one.spec.variants[0], external_node())
+
+
 def test_a_claim_becomes_the_path_where_the_node_mounts_it() -> None:
     m = model("chat", variant(model={"source": "pvc://weights/llama/q4.gguf"}))
     node = managed_node(managed={"volumes": [{"claimName": "weights"}]})

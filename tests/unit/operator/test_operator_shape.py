@@ -30,7 +30,7 @@ from hearth_operator.status.source import JobFacts, source_status
 from support.argo_lua import run_script
 from support.kstatus import kstatus
 from support.operator_gen import knowledge_base, managed_node, model, source, variant
-from support.operator_still import StillEvents, StillKube, still_context
+from support.operator_still import StillKube, still_context
 
 ROOT = Path(__file__).parents[3]
 HEALTH = (ROOT / "charts/argocd/hearth.banjonet.com/_/health.lua").read_text()
@@ -274,55 +274,80 @@ def test_columns_and_names_are_alike(kind: str) -> None:
 # Events
 
 
-async def write(kube: StillKube, events: StillEvents, status: Status) -> bool:
+async def write(kube: StillKube, status: Status) -> bool:
     raw = await kube.get("ModelDeployment", "chat")
     assert raw is not None
-    ctx = still_context(kube, clock=lambda: 0.0, events=events)
+    ctx = still_context(kube, clock=lambda: 0.0)
     return await write_status(ctx, raw, before=former_conditions(raw), status=status)
 
 
 async def test_a_hundred_passes_without_a_change_write_and_post_nothing() -> None:
     kube = StillKube([{"kind": "ModelDeployment", "metadata": {"name": "chat", "generation": GENERATION}}])
-    events = StillEvents()
-    assert await write(kube, events, chat(LOADING))
-    posted, writes = len(events.posted), len(kube.writes)
+    assert await write(kube, chat(LOADING))
+    posted, writes = len(kube.posted), len(kube.writes)
     assert posted
     for _ in range(100):
-        assert not await write(kube, events, chat(LOADING))
-    assert (len(events.posted), len(kube.writes)) == (posted, writes)
-    await write(kube, events, chat({}))
-    assert {reason for _, _, reason, _ in events.posted[posted:]} >= {"Serving", "Ready"}
+        assert not await write(kube, chat(LOADING))
+    assert (len(kube.posted), len(kube.writes)) == (posted, writes)
+    await write(kube, chat({}))
+    assert {event["reason"] for event in kube.posted[posted:]} >= {"Serving", "Ready"}
 
 
 async def test_a_message_that_flaps_posts_nothing_and_one_that_only_counts_on_is_not_even_written() -> None:
     kube = StillKube([{"kind": "ModelDeployment", "metadata": {"name": "chat", "generation": GENERATION}}])
-    events = StillEvents()
     texts = ["RuntimeError: too small", "RuntimeError: too late"]
 
     def broken(text: str) -> Status:
         return chat(BROKEN | {"app": RayApp("chat.cpu", "DEPLOY_FAILED", text, config={})})
 
-    await write(kube, events, broken(texts[0]))
-    posted = len(events.posted)
+    await write(kube, broken(texts[0]))
+    posted = len(kube.posted)
     for number in range(1, 100):
-        await write(kube, events, broken(texts[number % 2]))
-    assert len(events.posted) == posted
+        await write(kube, broken(texts[number % 2]))
+    assert len(kube.posted) == posted
     writes = len(kube.writes)
     for number in range(100):
-        await write(kube, events, broken(f"RuntimeError: too late pid={number}, ip=10.0.0.{number}"))
+        await write(kube, broken(f"RuntimeError: too late pid={number}, ip=10.0.0.{number}"))
     assert len(kube.writes) <= writes + 1
 
 
 async def test_an_event_is_bounded_and_a_warning_only_where_somebody_must_look() -> None:
     for (kind, what), (status, _) in STATES.items():
-        kube, events = StillKube([{"kind": kind, "metadata": {"name": "x"}}]), StillEvents()
-        ctx = still_context(kube, clock=lambda: 0.0, events=events)
+        kube = StillKube([{"kind": kind, "metadata": {"name": "x"}}])
+        ctx = still_context(kube, clock=lambda: 0.0)
         await write_status(ctx, {"kind": kind, "metadata": {"name": "x"}}, before=(), status=status)
-        for _, warning, reason, message in events.posted:
-            assert len(message) <= 1000
-            assert re.fullmatch(r"[A-Z][A-Za-z]*", reason)
-            if warning:
-                assert Reason(reason) not in PASSING, (kind, what, reason)
+        for event in kube.posted:
+            assert len(event["message"]) <= 1000
+            assert re.fullmatch(r"[A-Z][A-Za-z]*", event["reason"])
+            if event["type"] == "Warning":
+                assert Reason(event["reason"]) not in PASSING, (kind, what, event)
+
+
+async def test_an_event_that_was_told_before_a_kill_is_told_once_and_a_later_one_again() -> None:
+    kube = StillKube([{"kind": "ModelDeployment", "metadata": {"name": "chat", "uid": "u", "generation": GENERATION}}])
+    seen = await kube.get("ModelDeployment", "chat")
+    assert seen is not None
+    ctx = still_context(kube, clock=lambda: 0.0)
+    kube.refuses_status = True
+    with pytest.raises(UnreachableError):
+        await write_status(ctx, seen, before=(), status=chat({}))
+    told = [event["metadata"]["name"] for event in kube.posted]
+    assert told, "before the status"
+    kube.refuses_status = False
+    seen["metadata"]["resourceVersion"], seen["metadata"]["generation"] = "2", GENERATION + 1
+    await write_status(ctx, seen, before=(), status=chat({}))
+    assert [event["metadata"]["name"] for event in kube.posted] == told, "the same ones, whatever else was changed"
+    await write(kube, chat(LOADING))
+    between = len(kube.posted)
+    await write(kube, chat({}))
+    assert {event["reason"] for event in kube.posted[between:]} >= {"Serving"}, "news again"
+
+
+async def test_an_event_that_is_refused_keeps_no_status_from_being_written() -> None:
+    kube = StillKube([{"kind": "ModelDeployment", "metadata": {"name": "chat", "generation": GENERATION}}])
+    kube.refuses_events = True
+    assert await write(kube, chat({}))
+    assert kube.posted == []
 
 
 def test_since_when_stays_while_the_status_does() -> None:

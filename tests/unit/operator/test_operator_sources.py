@@ -23,6 +23,7 @@ from hearth_operator.reconcile.source import reconcile_source
 from hearth_operator.reconcile.world import World
 from hearth_operator.settings import Settings
 from hearth_operator.status.knowledge import knowledge_status
+from support.fake_kube import as_stored
 from support.operator_gen import knowledge_base, source
 
 CRON = json.loads((Path(__file__).parents[2] / "data" / "cron" / "expected.json").read_text())
@@ -81,6 +82,7 @@ class Cluster:
             ("PersistentVolumeClaim", "hearth-data"): {"metadata": {"name": "hearth-data"}},
         }
         self.writes: list[str] = []
+        self.told: list[str] = []
         self.after_apply = lambda: None
 
     async def get(self, kind: str, name: str) -> dict[str, Any] | None:
@@ -107,6 +109,9 @@ class Cluster:
 
     async def create(self, manifest: dict[str, Any]) -> bool:
         key = (manifest["kind"], manifest["metadata"]["name"])
+        if key[0] == "Event":
+            self.told.append(manifest["reason"])
+            return True
         if key in self.objects:
             return False
         self.writes.append(f"create {key[0]}")
@@ -158,7 +163,7 @@ class Stage:
     def __init__(self, **spec: Any) -> None:
         self.kube, self.knowledge, self.now = Cluster(), Knowledge(), NOW
         self.woken: list[Key] = []
-        self.events: list[str] = []
+        self.events = self.kube.told
         ready = {"type": "Provisioned", "status": "True", "reason": "Provisioned"}
         conditions = [{**ready, "lastTransitionTime": "2026-10-01T00:00:00Z", "message": ""}]
         self._put(knowledge_base(status={"conditions": conditions}))
@@ -168,16 +173,17 @@ class Stage:
             settings=SETTINGS,
             kube=self.kube,
             knowledge=self.knowledge,
-            events=SimpleNamespace(emit=lambda _obj, *, reason, **_: self.events.append(reason)),
+            instance="test",
             wrote=lambda *_: None,
             now=lambda: self.now,
             world=World(),
             wake=lambda key, delay=0.0: self.woken.append(key),
+            wake_users=lambda _kind, _name: None,
         )
 
     def _put(self, resource: Any) -> None:
-        raw = resource.model_dump(mode="json", by_alias=True, exclude_none=True)
-        self.kube.objects[raw["kind"], raw["metadata"]["name"]] = raw
+        found = as_stored(resource)
+        self.kube.objects[found["kind"], found["metadata"]["name"]] = found
 
     @property
     def raw(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from hearth_operator.reconcile.metrics import Metrics
 from hearth_operator.reconcile.probing import stop_watching
 from hearth_operator.reconcile.queue import Key, KeyedQueue
 from hearth_operator.settings import Intervals
-from support.fake_kube import FakeRay
+from support.fake_kube import FakeRay, as_stored
 from support.operator_gen import managed_node, model, variant
 from support.operator_still import NOW, StillKube, still_context
 from support.virtual_time import run_virtually
@@ -121,7 +121,7 @@ class House:
             status=status,
             meta={"finalizers": ["hearth.banjonet.com/serve"]},
         )
-        raws = [r.model_dump(mode="json", by_alias=True, exclude_none=True) for r in (*nodes, chat)]
+        raws = [as_stored(resource) for resource in (*nodes, chat)]
         secrets = [
             SECRET | {"metadata": {"name": f"hearth-{kind}-{name}"}} for kind in ("ray", "serve") for name in names
         ]

@@ -99,6 +99,18 @@ class Variant(ApiModel):
             message="context.cacheType other than F16 is only for engine LlamaCpp: remove it",
             holds=lambda v: v.engine is Engine.LLAMA_CPP or v.context.cache_type is CacheType.F16,
         ),
+        Rule(
+            field="tensorParallel",
+            cel="self.engine == 'VLLM' || self.tensorParallel == 1",
+            message="tensorParallel is only for engine VLLM: remove it",
+            holds=lambda v: v.engine is Engine.VLLM or v.tensor_parallel == 1,
+        ),
+        Rule(
+            field="resources",
+            cel="self.tensorParallel == 1 || self.resources.gpus == self.tensorParallel",
+            message="resources.gpus must be the same as tensorParallel: each part takes a whole card",
+            holds=lambda v: v.tensor_parallel in (1, v.resources.gpus),
+        ),
     )
 
     name: Annotated[str, Field(max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
@@ -113,10 +125,14 @@ class Variant(ApiModel):
     """What it takes of the node."""
     context: VariantContext = VariantContext()
     """Context size and concurrency."""
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    """Copies on the node, each with these resources; on a node of several Ray nodes they spread."""
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Processor threads; absent: the whole cores in resources.cpu, at least 1."""
     gpu_layers: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Layers on the GPU (LlamaCpp); absent: all where there is one."""
+    tensor_parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    """Cards that one replica is split over (VLLM); resources.gpus must be the same."""
 
 
 class Sampling(ApiModel):
@@ -152,6 +168,12 @@ class ModelDeploymentSpec(ApiModel):
             holds=lambda spec: (
                 spec.task is Task.EMBED or all(v.engine is not Engine.ONNX_RUNTIME for v in spec.variants)
             ),
+        ),
+        Rule(
+            field="variants",
+            cel="self.task == 'Chat' || self.variants.all(v, v.engine != 'MLX')",
+            message="variants[].engine MLX is only for task Chat: use LlamaCpp or Transformers",
+            holds=lambda spec: spec.task is Task.CHAT or all(v.engine is not Engine.MLX for v in spec.variants),
         ),
         Rule(
             field="sampling",
@@ -218,7 +240,9 @@ class VariantStatus(ApiModel):
     context_tokens: Count | None = None
     """Tokens of one request."""
     slots: Count | None = None
-    """Requests at once."""
+    """Requests at once, all replicas together."""
+    replicas: Count | None = None
+    """Replicas that run; absent where the variant asks for one."""
     model_digest: Annotated[str, Field(max_length=128)] | None = None
     """SHA-256 of the weights that are loaded."""
     memory: VariantMemory | None = None

@@ -129,6 +129,9 @@ class ExternalNode(ApiModel):
     """Secret with the Serve port's `token` and `ca.crt`."""
     ray_node_labels: Labels = Field(default_factory=dict)
     """Labels of the Ray nodes that count as this machine; empty takes all."""
+    ray_nodes: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many Ray nodes carry these labels, each with accelerator.memory and reserve of its own. Replicas spread
+    over them."""
 
 
 class Accelerator(ApiModel):

@@ -17,6 +17,8 @@ class Engine(StrEnum):
     LLAMA_CPP = "LlamaCpp"
     ONNX_RUNTIME = "OnnxRuntime"
     TRANSFORMERS = "Transformers"
+    VLLM = "VLLM"
+    MLX = "MLX"
 
 
 class Task(StrEnum):
@@ -54,6 +56,8 @@ class ServeArgs(StrictModel):
     """Of the context; absent: F16. Absent is also what an older release understands."""
     max_waiting: int = Field(default=8, ge=0)
     """Requests that may wait in the replica for a slot; more are answered 503 in OpenAI's shape."""
+    tensor_parallel: int | None = Field(default=None, ge=2, le=64)
+    """Cards that one replica is split over (VLLM); absent: one. Absent is also what an older release understands."""
     threads: int | None = Field(default=None, ge=1)
     gpu_layers: int = Field(default=0, ge=0)
     memory_bytes: int = Field(default=0, ge=0)

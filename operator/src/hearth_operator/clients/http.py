@@ -1,7 +1,9 @@
 """One way to call JSON services: bounded in time and size, and with our own errors."""
 
+import functools
 import json
 import ssl
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -32,15 +34,16 @@ async def call_json(
     timeout: float,
     verify: ssl.SSLContext | None = None,
     most_bytes: int = _MOST_BYTES,
+    headers: Mapping[str, str] | None = None,
 ) -> Any:
     """Return the JSON answer (None when empty). Raises UnreachableError or HttpStatusError."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    sent = {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
     try:
         async with session.request(
             method,
             url,
             json=body,
-            headers=headers,
+            headers=sent,
             timeout=aiohttp.ClientTimeout(total=timeout),
             ssl=verify if verify is not None else True,
             allow_redirects=False,
@@ -75,9 +78,35 @@ async def _read(answer: aiohttp.ClientResponse, most_bytes: int) -> bytes | None
     return b"".join(parts)
 
 
+@functools.lru_cache(maxsize=64)
+def trust(ca: str) -> ssl.SSLContext:
+    """Return what trusts this authority (PEM) and no other; the same one each time, so that connections are reused."""
+    return ssl.create_default_context(cadata=ca)
+
+
 def _say(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not trusted: {_certificate_trouble(error.certificate_error)}"
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect: {error.os_error.strerror or type(error.os_error).__name__}"
+    return type(error).__name__
+
+
+_CERTIFICATE_TROUBLE = {
+    9: "it is not valid yet: compare the clocks of both machines",
+    10: "it has expired: join the machine again",
+    18: "it signed itself: join the machine again",
+    19: "another authority signed it: join the machine again",
+    20: "another authority signed it: join the machine again",
+    62: "it is for another name: join the machine again with the --address of the URL",
+    64: "it is for another address: join the machine again with the --address of the URL",
+}
+"""By OpenSSL's verify codes."""
+
+
+def _certificate_trouble(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _CERTIFICATE_TROUBLE.get(error.verify_code, error.verify_message)
     return type(error).__name__

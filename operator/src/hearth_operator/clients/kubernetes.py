@@ -47,6 +47,7 @@ RESOURCES: dict[str, Resource] = {
     "Service": Resource("", "v1", "services"),
     "ServiceAccount": Resource("", "v1", "serviceaccounts"),
     "PersistentVolumeClaim": Resource("", "v1", "persistentvolumeclaims"),
+    "Event": Resource("", "v1", "events"),
     "Pod": Resource("", "v1", "pods"),
     "Deployment": Resource("apps", "v1", "deployments"),
     "CronJob": Resource("batch", "v1", "cronjobs"),

@@ -8,7 +8,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from hearth_api.wire.serve import ProbeResult, ServeInfo
-from hearth_operator.clients.http import HttpStatusError, call_json
+from hearth_operator.clients.http import HttpStatusError, call_json, trust
 from hearth_operator.errors import UnreachableError
 
 _INFO_SECONDS = 5
@@ -39,7 +39,6 @@ class ModelClient:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
-        self._contexts: dict[str, ssl.SSLContext] = {}
 
     async def info(self, url: str, access: Access) -> ServeInfo:
         """Return what the replica says of itself."""
@@ -58,11 +57,7 @@ class ModelClient:
             raise UnreachableError("ProbeFailed", error.message) from error
 
     def _verify(self, access: Access) -> ssl.SSLContext | None:
-        if access.ca is None:
-            return None
-        if access.ca not in self._contexts:
-            self._contexts[access.ca] = ssl.create_default_context(cadata=access.ca)
-        return self._contexts[access.ca]
+        return trust(access.ca) if access.ca is not None else None
 
 
 def _read(model: type[Answer], answer: object) -> Answer:

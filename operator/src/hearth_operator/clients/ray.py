@@ -5,7 +5,8 @@ from typing import Any, Protocol, TypeVar
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hearth_operator.clients.http import HttpStatusError, call_json
+from hearth_operator.clients.http import HttpStatusError, call_json, trust
+from hearth_operator.clients.model import Access
 from hearth_operator.errors import UnreachableError
 from hearth_operator.facts import RayApp, RayNode
 
@@ -91,10 +92,12 @@ class _Applications(_Lenient):
 class RayClient:
     """RayApi over HTTP. What is not the answer of a Ray is UnreachableError `UnexpectedAnswer`."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, url: str, token: str | None) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, url: str, token: Access | str | None) -> None:
         self._session = session
         self._url = url.rstrip("/")
-        self._token = token
+        self._token = token.token if isinstance(token, Access) else token
+        ca = token.ca if isinstance(token, Access) else None
+        self._verify = trust(ca) if ca is not None else None
 
     async def version(self) -> str:
         """Return Ray's version."""
@@ -136,6 +139,7 @@ class RayClient:
                 token=self._token,
                 body=body,
                 timeout=timeout,
+                verify=self._verify,
                 most_bytes=_MOST_BYTES,
             )
         except HttpStatusError as error:

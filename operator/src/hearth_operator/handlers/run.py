@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -17,13 +19,14 @@ from aiohttp import web
 
 from hearth_common.tokens import ProjectedToken
 from hearth_operator import names
+from hearth_operator.clients.front import FrontApi, FrontClient
 from hearth_operator.clients.knowledge import KnowledgeApi, KnowledgeClient
 from hearth_operator.clients.kubernetes import KubernetesApi, connect
-from hearth_operator.clients.model import ModelApi, ModelClient
+from hearth_operator.clients.model import Access, ModelApi, ModelClient
 from hearth_operator.clients.ray import RayApi, RayClient
 from hearth_operator.errors import OperatorError
 from hearth_operator.handlers.http import build_app
-from hearth_operator.handlers.watch import KopfEvents, Watcher, kopf_settings
+from hearth_operator.handlers.watch import Watcher, kopf_settings
 from hearth_operator.reconcile.context import FLEET, RELEASE, Context
 from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.loop import Reconciler
@@ -45,9 +48,10 @@ _CLOSING_SECONDS = 0.25
 class Outside:
     """The clients that are not the API server's; tests give their own."""
 
-    ray: Callable[[str, str | None], RayApi]
+    ray: Callable[[str, Access | str | None], RayApi]
     model: ModelApi
     knowledge: KnowledgeApi
+    front: Callable[[str, Access], FrontApi] | None = None
 
 
 def real_outside(session: aiohttp.ClientSession, settings: Settings) -> Outside:
@@ -55,6 +59,7 @@ def real_outside(session: aiohttp.ClientSession, settings: Settings) -> Outside:
     token = ProjectedToken(settings.knowledge_token_path)
     return Outside(
         ray=lambda url, secret: RayClient(session, url=url, token=secret),
+        front=lambda url, access: FrontClient(session, url=url, access=access),
         model=ModelClient(session),
         knowledge=KnowledgeClient(session, url=settings.knowledge_url, token=token.read),
     )
@@ -78,8 +83,7 @@ async def run_operator(
         session = await stack.enter_async_context(aiohttp.ClientSession())
         metrics = Metrics()
         queue = KeyedQueue(clock=time.monotonic)
-        events = KopfEvents()
-        ctx = build_context(settings, kube, outside or real_outside(session, settings), events, queue, metrics=metrics)
+        ctx = build_context(settings, kube, outside or real_outside(session, settings), queue, metrics=metrics)
         stack.callback(stop_watching, ctx)
         pulse = Pulse(queue=queue, bounds=settings.bounds, work=Heart(time.monotonic), watch=Heart(time.monotonic))
         metrics.watch(queue, pulse.work)
@@ -91,7 +95,7 @@ async def run_operator(
         await _wait_for_kinds(kube)
         registry = kopf.OperatorRegistry()
         _register_login(registry, kubeconfig)
-        Watcher(ctx, events, loop=asyncio.get_running_loop()).register(registry)
+        Watcher(ctx, loop=asyncio.get_running_loop()).register(registry)
         queue.add(Key(RELEASE, ""))
         queue.add(Key(FLEET, ""))
         await _until_stopped(
@@ -182,7 +186,6 @@ def build_context(
     settings: Settings,
     kube: KubernetesApi,
     outside: Outside,
-    events: KopfEvents,
     queue: KeyedQueue,
     *,
     metrics: Metrics,
@@ -192,9 +195,10 @@ def build_context(
         settings=settings,
         kube=kube,
         ray=outside.ray,
+        front=outside.front,
         model=outside.model,
         knowledge=outside.knowledge,
-        events=events,
+        instance=f"{socket.gethostname()}-{os.getpid()}",
         now=lambda: datetime.now(UTC),
         clock=time.monotonic,
         random_bytes=secrets.token_bytes,

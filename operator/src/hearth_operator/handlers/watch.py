@@ -4,9 +4,8 @@ kopf runs in a thread and loop of its own; what it sees is handed to the operato
 """
 
 import asyncio
-import contextvars
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import kopf
 
@@ -26,30 +25,11 @@ _USES = {names.KNOWLEDGE_BASE: ("embedding", "model"), names.SOURCE: ("knowledge
 _BACKOFFS = (1.0, 2.0, 3.0, *(5.0,) * 12)
 
 
-class KopfEvents:
-    """Posts Events through kopf, which knows how only inside one of its handlers' contexts."""
-
-    def __init__(self) -> None:
-        self._context: contextvars.Context | None = None
-
-    def capture(self) -> None:
-        """Remember the context of the handler that runs now."""
-        if self._context is None:
-            self._context = contextvars.copy_context()
-
-    def emit(self, obj: dict[str, Any], *, warning: bool, reason: str, message: str) -> None:
-        """Tell of one transition."""
-        if self._context is not None:
-            type_ = "Warning" if warning else "Normal"
-            self._context.run(kopf.event, cast("kopf.Body", obj), type=type_, reason=reason, message=message)
-
-
 class Watcher:
     """Knows which change concerns which keys."""
 
-    def __init__(self, ctx: Context, events: KopfEvents, *, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, ctx: Context, *, loop: asyncio.AbstractEventLoop) -> None:
         self._ctx = ctx
-        self._events = events
         self._loop = loop
         self._seen: dict[Key, _Wish] = {}
 
@@ -72,11 +52,9 @@ class Watcher:
             )(self._child)
 
     async def _own(self, event: Mapping[str, Any], **_: Any) -> None:
-        self._events.capture()
         self._loop.call_soon_threadsafe(self.see_own, event["type"], event["object"])
 
     async def _child(self, event: Mapping[str, Any], **_: Any) -> None:
-        self._events.capture()
         self._loop.call_soon_threadsafe(self.see_child, event["object"])
 
     def see_own(self, type_: str | None, obj: Mapping[str, Any]) -> None:
@@ -106,6 +84,7 @@ class Watcher:
         spec = obj.get("spec")
         named = spec.get(section) if isinstance(spec, Mapping) else None
         name = named.get(field) if isinstance(named, Mapping) else None
+        self._ctx.world.uses.pop(key, None)
         if isinstance(name, str):
             self._ctx.world.uses[key] = name
 
@@ -120,8 +99,7 @@ class Watcher:
             ctx.wake_fleet()
         if key.kind == names.NODE:
             ctx.wake(Key(RELEASE, ""))
-        if key.kind in {names.MODEL, names.KNOWLEDGE_BASE}:
-            ctx.wake_users(key.kind, key.name)
+        ctx.wake_users(key.kind, key.name)
 
     def see_child(self, obj: Mapping[str, Any]) -> None:
         """An object that the operator made changed, or is gone."""
@@ -155,12 +133,12 @@ def _wish(obj: Mapping[str, Any]) -> _Wish:
 
 
 def kopf_settings() -> kopf.OperatorSettings:
-    """Return settings under which kopf only watches and posts Events."""
+    """Return settings under which kopf only watches."""
     settings = kopf.OperatorSettings()
     settings.persistence.finalizer = f"{names.GROUP}/kopf"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=names.GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=names.GROUP)
-    settings.posting.loggers = False
+    settings.posting.enabled = False
     settings.scanning.disabled = True  # one look at start; watching CustomResourceDefinitions needs a cluster role
     settings.peering.standalone = True
     settings.watching.server_timeout = 600

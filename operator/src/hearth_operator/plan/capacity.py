@@ -9,7 +9,7 @@ from hearth_operator import names
 from hearth_operator.plan.fit.alternatives import Advice
 from hearth_operator.plan.fit.estimate import show
 from hearth_operator.plan.fit.need import Need
-from hearth_operator.plan.request import Held, Request, held_room, read_requests, seniority
+from hearth_operator.plan.request import Held, Request, carried_out, held_room, read_requests, seniority
 from hearth_operator.plan.room import Room, allocatable, empty_room
 
 __all__ = ["Placement", "Plan", "allocatable", "place", "planned_memory", "seniority", "show"]
@@ -27,6 +27,7 @@ class Placement:
     node: str | None = None
     fits: bool = False
     need: Need | None = None
+    replicas: int = 1
     reserved: int | None = None
     """Room that it has on the node after this plan, also where it does not fit any more: nothing is sent away."""
     reason: Reason = Reason.FITS
@@ -44,8 +45,8 @@ class Placement:
 
     @property
     def memory(self) -> int | None:
-        """What is planned for it."""
-        return self.need.total if self.need is not None else None
+        """What is planned for it, all replicas together."""
+        return self.need.total * self.replicas if self.need is not None and self.need.total is not None else None
 
 
 class Plan(dict[str, Placement]):
@@ -81,11 +82,14 @@ def place(
         if p.node is not None and p.reserved is not None
     }
 
+    # Advice is about the fleet once this plan was carried out: a next plan that changes nothing says the same.
+    settled = [carried_out(r, plan[r.app].node, ready=ready) for r in requests]
+
     def fits_without(app: str, gone: frozenset[str]) -> bool:
-        left = [r for r in requests if r.app not in gone]
+        left = [r for r in settled if r.app not in gone]
         return _settle(left, nodes, {a: room for a, room in after.items() if a not in gone}).places(app)
 
-    plan.advice = Advice({r.app: r for r in requests}, turn.rooms, fits_without=fits_without)
+    plan.advice = Advice({r.app: r for r in settled}, turn.rooms, fits_without=fits_without)
     return plan
 
 
@@ -120,7 +124,7 @@ class _Turn:
         held = self._held.get(request.app)
         if held is None or held.node != request.candidates[0]:
             return False
-        tenant = request.tenant(request.need(self._nodes[held.node]).total)
+        tenant = request.takes(self._nodes[held.node])
         room = self.rooms[held.node]
         if (tenant.memory or 0) > held.memory or room.lacks(tenant) is not None:
             return False
@@ -137,7 +141,7 @@ class _Turn:
         held = self._held.get(request.app)
         for name in request.candidates:
             room = self.rooms[name]
-            tenant = request.tenant(request.need(room.node).total)
+            tenant = request.takes(room.node)
             own = room.remove(request.app)
             if room.lacks(tenant) is None:
                 if held is not None and held.node != name:
@@ -172,6 +176,7 @@ class _Turn:
             variant=variant,
             node=stays,
             need=need,
+            replicas=request.variant.replicas,
             reserved=held.memory if held is not None else None,
             reason=Reason.INSUFFICIENT_MEMORY if short else Reason.NO_CAPACITY,
             say=lambda: "; ".join(_refusal(request, room) for room in rooms[:4]),
@@ -198,7 +203,8 @@ def _fitting(request: Request, room: Room) -> Placement:
         node=room.node.metadata.name,
         fits=True,
         need=need,
-        reserved=need.total or 0,
+        replicas=request.variant.replicas,
+        reserved=request.takes(room.node).memory or 0,
         reason=Reason.FITS if need.total is not None else Reason.SIZE_UNKNOWN,
         say=lambda: _fit(request, room),
     )
@@ -209,19 +215,23 @@ def _fit(request: Request, room: Room) -> str:
     if need.total is None:
         return f"{request.app}: its memory is {need.words}, so it counts as nothing on {where}"
     of = f" of {show(room.capacity.memory)}" if room.capacity.memory is not None else ""
-    return f"{request.app}: {show(need.total)}{of} on {where} ({need.words})"
+    if room.capacity.machines > 1:
+        where = f"{where}, {room.capacity.machines} Ray nodes"
+        of = f"{of} each" if of else ""
+    times = f"{request.variant.replicas} x " if request.variant.replicas > 1 else ""
+    return f"{request.app}: {times}{show(need.total)}{of} on {where} ({need.words})"
 
 
 def _lack(request: Request, room: Room) -> Reason | None:
     """Return what is short, counting all that the round placed. What it holds itself is not in its own way."""
     with room.without(request.app):
-        return room.lacks(request.tenant(request.need(room.node).total))
+        return room.lacks(request.takes(room.node))
 
 
 def _refusal(request: Request, room: Room) -> str:
     need = request.need(room.node)
     with room.without(request.app):
-        found = room.shortage(request.tenant(need.total), words=need.words)
+        found = room.shortage(request.takes(room.node), words=need.words)
     return found or f"{request.app} had no room on {room.node.metadata.name}"
 
 

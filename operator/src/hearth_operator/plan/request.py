@@ -1,11 +1,13 @@
 """What one variant asks for: its candidates, what it needs on each, and the room that it holds already."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hearth_api.kinds import InferenceNode, ModelDeployment
 from hearth_api.kinds.model import Variant, VariantState, VariantStatus
+from hearth_api.kinds.node import AcceleratorType
 from hearth_api.quantities import to_bytes, to_millicores
+from hearth_api.wire.serve import Engine
 from hearth_operator import names
 from hearth_operator.plan.fit.need import Need, need_of, status_of
 from hearth_operator.plan.room import Tenant
@@ -41,14 +43,21 @@ class Request:
             self._needs[name] = need_of(self.variant, self.model.spec.task, node, before=self.before)
         return self._needs[name]
 
+    def takes(self, node: InferenceNode) -> Tenant:
+        """Return what all its replicas take of a node."""
+        total = self.need(node).total
+        return self.tenant(total * self.variant.replicas if total is not None else None)
+
     def tenant(self, memory: int | None, *, variant: Variant | None = None) -> Tenant:
-        """Return what it takes with so much memory."""
-        resources = (variant or self.variant).resources
+        """Return what it takes with so much memory, all replicas together."""
+        variant = variant or self.variant
         return Tenant(
             app=self.app,
             memory=memory,
-            millicores=to_millicores(resources.cpu),
-            gpus=resources.gpus,
+            pieces=variant.replicas,
+            split=variant.tensor_parallel,
+            millicores=to_millicores(variant.resources.cpu) * variant.replicas,
+            gpus=variant.resources.gpus * variant.replicas,
             priority=self.model.spec.priority,
             rank=self.rank,
         )
@@ -95,9 +104,23 @@ def _candidates(
     if variant.node.name is not None:
         return (variant.node.name,) if variant.node.name in nodes else ()
     selector = variant.node.selector or {}
-    matching = [n for n, node in sorted(nodes.items()) if selector.items() <= node.metadata.labels.items()]
-    # A variant stays where it is as long as that node is ready: moving reloads its weights.
-    return tuple(sorted(matching, key=lambda n: (n not in ready, n != current, n)))
+    matching = [
+        name
+        for name, node in sorted(nodes.items())
+        if selector.items() <= node.metadata.labels.items()
+        and (variant.engine is not Engine.VLLM or node.spec.accelerator.type is AcceleratorType.CUDA)
+    ]
+    return _in_order(matching, current=current, ready=ready)
+
+
+def _in_order(candidates: Iterable[str], *, current: str | None, ready: frozenset[str] | set[str]) -> tuple[str, ...]:
+    """Sort nodes: a variant stays where it is as long as that node is ready, for moving reloads its weights."""
+    return tuple(sorted(candidates, key=lambda n: (n not in ready, n != current, n)))
+
+
+def carried_out(request: Request, node: str | None, *, ready: frozenset[str] | set[str]) -> Request:
+    """Return a request as it reads once the plan that puts it on `node` was carried out."""
+    return replace(request, candidates=_in_order(request.candidates, current=node, ready=ready))
 
 
 def held_room(request: Request, nodes: Mapping[str, InferenceNode]) -> Held | None:
@@ -113,4 +136,6 @@ def held_room(request: Request, nodes: Mapping[str, InferenceNode]) -> Held | No
     else:
         return None
     need = request.need(nodes[before.node])
-    return Held(node=before.node, memory=max(size, need.total or 0) if need.runs else size)
+    # What more replicas need than before is asked for anew.
+    runs = (need.total or 0) * min(request.variant.replicas, before.replicas or 1) if need.runs else 0
+    return Held(node=before.node, memory=max(size, runs))

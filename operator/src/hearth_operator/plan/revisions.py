@@ -18,6 +18,11 @@ Application = dict[str, Any]
 OWNER = "owner"
 SURGE = "max_surge_percent"
 _RELOADING = ("import_path", "args", "runtime_env")
+_PLACING = (
+    *("max_replicas_per_node", "placement_group_bundles", "placement_group_strategy"),
+    "placement_group_bundle_label_selector",
+)
+"""Where replicas go: Ray starts them anew when one of these changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,12 @@ def _first(application: Mapping[str, Any] | None) -> dict[str, Any]:
     return first if isinstance(first, dict) else {}
 
 
+def replicas_of(application: Mapping[str, Any] | None) -> int:
+    """Return how many replicas an application asks for."""
+    count = _first(application).get("num_replicas")
+    return count if isinstance(count, int) and count > 0 else 1
+
+
 def surge_of(application: Mapping[str, Any] | None) -> bool:
     """Whether Ray was told to start a new replica beside the old one."""
     return bool(_first(application).get(SURGE))
@@ -131,7 +142,10 @@ def reloads(live: Mapping[str, Any] | None, wanted: Application) -> bool:
         return True
     if any((live.get(key) or {}) != (wanted.get(key) or {}) for key in _RELOADING):
         return True
-    return not covers(_first(live).get("ray_actor_options"), _first(wanted).get("ray_actor_options"))
+    before, after = _first(live), _first(wanted)
+    if any((before.get(key) or None) != (after.get(key) or None) for key in _PLACING):
+        return True
+    return not covers(before.get("ray_actor_options"), after.get("ray_actor_options"))
 
 
 def echo_problem(live: Mapping[str, Any] | None, put: Application) -> str | None:

@@ -13,7 +13,16 @@ from hearth_api.quantities import to_millicores
 from hearth_api.reasons import Reason
 from hearth_operator.facts import RayApp, RayNode
 from hearth_operator.plan.capacity import Placement, allocatable, planned_memory
-from hearth_operator.plan.revisions import Application, Record, Setback, carries, plain, reloads, surge_of
+from hearth_operator.plan.revisions import (
+    Application,
+    Record,
+    Setback,
+    carries,
+    plain,
+    reloads,
+    replicas_of,
+    surge_of,
+)
 
 OLDEST_SURGE = (2, 60)
 """The first Ray that knows max_surge_percent; older ones ignore it."""
@@ -64,40 +73,48 @@ def load_of(node: str, variants: Iterable[tuple[Any, Placement]]) -> Load:
     """Return what (variant, placement) pairs plan on a node."""
     here = [(v, p) for v, p in variants if p.fits and p.node == node]
     return Load(
-        millicores=sum(to_millicores(v.resources.cpu) for v, _ in here),
-        gpus=sum(v.resources.gpus for v, _ in here),
+        millicores=sum(to_millicores(v.resources.cpu) * v.replicas for v, _ in here),
+        gpus=sum(v.resources.gpus * v.replicas for v, _ in here),
         memory=planned_memory((p for _, p in here), node),
     )
 
 
 def copy_memory(old: Application, new: int | None) -> int | None:
-    """Return the bytes of the old copy: what it was started with, or what the new one is expected to need."""
+    """Return the bytes of the old copy: what it was started with, or what the new one, all replicas, is to need."""
     declared = (old.get("args") or {}).get("memoryBytes")
-    sizes = [s for s in (declared, new) if isinstance(s, int) and s > 0]
+    started = declared * replicas_of(old) if isinstance(declared, int) else None
+    sizes = [s for s in (started, new) if s is not None and s > 0]
     return max(sizes) if sizes else None
 
 
 def fits_twice(
     old: Application, node: InferenceNode, load: Load, *, memory: int | None, raylets: Sequence[RayNode]
 ) -> bool:
-    """Whether the old copy fits beside everything planned on its node. What is not known does not fit."""
+    """Whether the old copy fits beside everything planned on its node.
+
+    What is not known does not fit: of several machines not on which one the copy would be put.
+    """
     room = allocatable(node)
+    if room.machines > 1:
+        return False
     if memory is None or room.memory is None or load.memory + load.extra_memory + memory > room.memory:
         return False
     args = old.get("args") or {}
     cores = sum(r.cpus for r in raylets)
-    millicores = round(1000 * float(args.get("numCpus") or 0))
+    millicores = round(1000 * float(args.get("numCpus") or 0)) * replicas_of(old)
     if load.millicores + load.extra_millicores + millicores > round(1000 * cores):
         return False
-    gpus = args.get("numGpus") or 0
+    gpus = (args.get("numGpus") or 0) * replicas_of(old)
     return not gpus or (room.gpus is not None and load.gpus + gpus <= room.gpus)
 
 
 def fits_instead(good: Application, node: InferenceNode, load: Load, *, memory: int | None) -> bool:
     """Whether a former revision fits in the place of the wanted one, which needs `memory`: its room may be taken."""
-    room = allocatable(node).memory
+    room = allocatable(node)
     former = copy_memory(good, None)
-    return room is None or former is None or load.memory - (memory or 0) + load.extra_memory + former <= room
+    if room.memory is None or former is None:
+        return True
+    return load.memory - (memory or 0) + load.extra_memory + former <= room.memory * room.machines
 
 
 def choose_step(

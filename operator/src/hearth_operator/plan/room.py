@@ -20,8 +20,11 @@ class Capacity:
     """What models may use of a node. None: not limited by what is declared."""
 
     memory: int | None
+    """Bytes on each machine of the node."""
     millicores: int | None
     gpus: int | None
+    machines: int = 1
+    """Ray nodes that count as this node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,11 @@ class Tenant:
 
     app: str
     memory: int | None
+    """Bytes of all its pieces together."""
+    pieces: int = 1
+    """Replicas: each is on one machine as a whole, unless it is split."""
+    split: int = 1
+    """Parts that one replica may be cut into where it is larger than a machine (tensor parallelism)."""
     millicores: int = 0
     gpus: int = 0
     priority: int = 0
@@ -80,13 +88,38 @@ class Room:
     def lacks(self, tenant: Tenant) -> Reason | None:
         """Return what is short for a tenant that is not here."""
         room = self.capacity
-        if tenant.memory is not None and room.memory is not None and self.memory + tenant.memory > room.memory:
+        if tenant.memory is not None and room.memory is not None and self._most(tenant) > room.memory:
             return Reason.INSUFFICIENT_MEMORY
         if room.millicores is not None and self.millicores + tenant.millicores > room.millicores:
             return Reason.NO_CAPACITY
         if room.gpus is not None and self.gpus + tenant.gpus > room.gpus:
             return Reason.NO_CAPACITY
         return None
+
+    def _most(self, tenant: Tenant) -> int:
+        """Return the bytes on the fullest machine once the tenant is here too."""
+        if self.capacity.machines == 1:
+            return self.memory + (tenant.memory or 0)
+        return max(self._loads(*self.tenants.values(), tenant))
+
+    def _loads(self, *tenants: Tenant) -> list[int]:
+        """Return the bytes on each machine: the largest pieces first, each on the emptiest one, as Serve spreads."""
+        pieces = sorted((self._pieces(t) for t in tenants), key=lambda p: (-p[0], p[2]))
+        loads = [0] * self.capacity.machines
+        for size, count, _ in pieces:
+            # One application's pieces are spread evenly (max_replicas_per_node).
+            share = count // len(loads) * size
+            loads = [load + share for load in loads]
+            for machine in nsmallest(count % len(loads), range(len(loads)), key=lambda n: (loads[n], n)):
+                loads[machine] += size
+        return loads
+
+    def _pieces(self, tenant: Tenant) -> tuple[int, int, str]:
+        """Return the size of a tenant's pieces, how many there are, and whose they are."""
+        size = -(-(tenant.memory or 0) // tenant.pieces)
+        if tenant.split > 1 and self.capacity.memory is not None and size > self.capacity.memory:
+            return -(-size // tenant.split), tenant.pieces * tenant.split, tenant.app
+        return size, tenant.pieces, tenant.app
 
     def shortage(self, tenant: Tenant, *, words: str) -> str | None:
         """Return the same in words, with the numbers. `words` say where the need comes from."""
@@ -105,10 +138,17 @@ class Room:
 
     def _sum(self, tenant: Tenant, *, words: str) -> str:
         need, room = tenant.memory or 0, self.capacity.memory or 0
+        each = f" in {tenant.pieces} replicas" if tenant.pieces > 1 else ""
+        where = f"for models ({show(self.reserve)} kept in reserve)"
+        if self.capacity.machines > 1:
+            free = max(0, room - min(self._loads(*self.tenants.values())))
+            end = f"{show(self._most(tenant))} on the fullest, {show(free)} would fit on the emptiest"
+            where = f"on each of {self.capacity.machines} Ray nodes {where}"
+        else:
+            end = f"{show(self.memory + need)} in sum, {show(max(0, room - self.memory))} would fit"
         return (
-            f"{tenant.app} needs {show(need)} of memory ({words}), {self.node.metadata.name} has {show(room)} for "
-            f"models ({show(self.reserve)} kept in reserve) and already holds {self._named()}: "
-            f"{show(self.memory + need)} in sum, {show(max(0, room - self.memory))} would fit"
+            f"{tenant.app} needs {show(need)} of memory{each} ({words}), {self.node.metadata.name} has {show(room)} "
+            f"{where} and already holds {self._named()}: {end}"
         )
 
     def _named(self) -> str:
@@ -129,7 +169,13 @@ def allocatable(node: InferenceNode) -> Capacity:
     if memory is not None:
         memory = max(0, memory - to_bytes(node.spec.reserve.memory))
     millicores = None if managed is None else max(1000, -(-to_millicores(managed.resources.cpu) // 1000) * 1000)
-    return Capacity(memory=memory, millicores=millicores, gpus=None if managed is None else managed.gpus)
+    external = node.spec.external
+    return Capacity(
+        memory=memory,
+        millicores=millicores,
+        gpus=None if managed is None else managed.gpus,
+        machines=1 if external is None else external.ray_nodes,
+    )
 
 
 def empty_room(node: InferenceNode) -> Room:

@@ -22,6 +22,7 @@ from hearth_operator.errors import InvalidSpecError
 from hearth_operator.facts import RayApp
 from hearth_operator.plan.difference import covers
 from hearth_operator.plan.revisions import Application, carries
+from hearth_operator.plan.room import allocatable
 from hearth_operator.restart import restart_mark
 
 __all__ = ["Application", "ServePlan", "build_application", "http_options", "pin_labels", "plan_put"]
@@ -61,6 +62,7 @@ def build_application(model: ModelDeployment, variant: Variant, node: InferenceN
         context_tokens=variant.context.max_tokens,
         concurrency=variant.context.concurrency,
         cache_type=variant.context.cache_type if variant.context.cache_type is not CacheType.F16 else None,
+        tensor_parallel=variant.tensor_parallel if variant.tensor_parallel > 1 else None,
         threads=variant.threads,
         gpu_layers=_gpu_layers(variant, node),
         memory_bytes=variant.resources.memory_bytes or 0,
@@ -69,8 +71,9 @@ def build_application(model: ModelDeployment, variant: Variant, node: InferenceN
         node=node.metadata.name,
         restart=restart_mark(model),
     )
+    parts = variant.tensor_parallel
     actor: dict[str, Any] = {"num_cpus": cores}
-    if gpus:
+    if gpus and parts == 1:
         actor["num_gpus"] = gpus
     if labels := pin_labels(node):
         actor["label_selector"] = labels
@@ -82,7 +85,8 @@ def build_application(model: ModelDeployment, variant: Variant, node: InferenceN
         "deployments": [
             {
                 "name": names.SERVE_DEPLOYMENT,
-                "num_replicas": 1,
+                "num_replicas": variant.replicas,
+                **(_spread(variant, node) if parts == 1 else _parts(parts, node, cores=cores)),
                 "user_config": build_tunables(model).to_json_object(),
                 "max_ongoing_requests": args.max_ongoing_requests,
                 "max_queued_requests": _MOST_QUEUED,
@@ -90,6 +94,30 @@ def build_application(model: ModelDeployment, variant: Variant, node: InferenceN
             }
         ],
     }
+
+
+def _spread(variant: Variant, node: InferenceNode) -> dict[str, Any]:
+    """Return what keeps replicas apart: no Ray node gets more than its share while another has less."""
+    machines = allocatable(node).machines
+    if machines == 1:
+        return {}
+    return {"max_replicas_per_node": -(-variant.replicas // machines)}
+
+
+def _parts(parts: int, node: InferenceNode, *, cores: float) -> dict[str, Any]:
+    """Return the placement group of one replica: a bundle with a card for each part.
+
+    The replica itself sits in the first one without a card: the engine's workers take those. Ray does not combine
+    pinned bundles with max_replicas_per_node; the cards keep replicas apart.
+    """
+    placed: dict[str, Any] = {
+        "placement_group_bundles": [{"CPU": cores, "GPU": 1.0}, *({"GPU": 1.0} for _ in range(parts - 1))],
+        # Over a network the parts wait for each other at every token: one machine if its cards do.
+        "placement_group_strategy": "STRICT_PACK" if allocatable(node).machines == 1 else "PACK",
+    }
+    if labels := pin_labels(node):
+        placed["placement_group_bundle_label_selector"] = [labels] * parts
+    return placed
 
 
 def build_tunables(model: ModelDeployment) -> ServeTunables:
@@ -106,8 +134,17 @@ def build_tunables(model: ModelDeployment) -> ServeTunables:
 
 
 def resolve_source(variant: Variant, node: InferenceNode) -> str:
-    """Return the source as the node sees it: pvc:// becomes the path where the claim is mounted there."""
+    """Return the source as the node sees it: pvc:// becomes the path where the claim is mounted there.
+
+    Raises InvalidSpecError where the node cannot serve it, whatever room it has.
+    """
     source = variant.model.source
+    if variant.engine is Engine.VLLM and node.spec.accelerator.type is not AcceleratorType.CUDA:
+        raise InvalidSpecError(
+            "InvalidSpec",
+            f"variant {variant.name}: engine VLLM needs accelerator CUDA, and InferenceNode {node.metadata.name} is "
+            f"{node.spec.accelerator.type.value}: take LlamaCpp, MLX or Transformers there",
+        )
     if not source.startswith("pvc://"):
         return source
     claim, _, path = source.removeprefix("pvc://").partition("/")

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from hearth_operator import names
+from hearth_operator.clients.front import FrontApi
 from hearth_operator.clients.knowledge import KnowledgeApi
 from hearth_operator.clients.kubernetes import KubernetesApi
-from hearth_operator.clients.model import ModelApi
+from hearth_operator.clients.model import Access, ModelApi
 from hearth_operator.clients.ray import RayApi
 from hearth_operator.reconcile.glance import Glance
 from hearth_operator.reconcile.queue import Key
@@ -21,13 +22,6 @@ FLEET = "Fleet"
 _FLEET_SECONDS = 0.5
 """Between two passes over the fleet: a burst of changes costs as much as one."""
 _USERS = {names.MODEL: names.KNOWLEDGE_BASE, names.KNOWLEDGE_BASE: names.SOURCE}
-
-
-class EventSink(Protocol):
-    """Where Events go."""
-
-    def emit(self, obj: dict[str, Any], *, warning: bool, reason: str, message: str) -> None:
-        """Tell of one transition."""
 
 
 class Wake(Protocol):
@@ -47,17 +41,20 @@ class Context:
 
     settings: Settings
     kube: KubernetesApi
-    ray: Callable[[str, str | None], RayApi]
+    ray: Callable[[str, Access | str | None], RayApi]
     """From dashboard URL and token."""
     model: ModelApi
     knowledge: KnowledgeApi
-    events: EventSink
     now: Callable[[], datetime]
     clock: Callable[[], float]
     """Monotonic seconds."""
     random_bytes: Callable[[int], bytes]
     world: World
     wake: Wake
+    instance: str = names.FIELD_MANAGER
+    """This process, as Events name it."""
+    front: Callable[[str, Access], FrontApi] | None = None
+    """From the URL of Ray's port; None: no machine joins."""
     glance: Glance[Any, Any] = field(default_factory=Glance)
     wrote: Callable[[str, str, Mapping[str, Any]], None] = _nobody
     """Is told of every status that was written, with the object as it is now."""
@@ -67,6 +64,7 @@ class Context:
         self.wake(Key(FLEET, ""), delay=max(0.0, self.world.fleet_at + _FLEET_SECONDS - self.clock()))
 
     def wake_users(self, kind: str, name: str) -> None:
-        """Ask for the knowledge bases of a model, or the sources of a knowledge base."""
-        for user in self.world.users(_USERS[kind], of=name):
-            self.wake(Key(_USERS[kind], user))
+        """Ask for the knowledge bases of a model, or the sources of a knowledge base. Nobody names the other kinds."""
+        if (user := _USERS.get(kind)) is not None:
+            for found in self.world.users(user, of=name):
+                self.wake(Key(user, found))

@@ -7,6 +7,7 @@ import structlog
 from hearth_api.kinds import InferenceNode
 from hearth_operator import names
 from hearth_operator.clients.http import HttpStatusError
+from hearth_operator.clients.model import Access
 from hearth_operator.clients.ray import RayApi
 from hearth_operator.errors import OperatorError, UnreachableError
 from hearth_operator.facts import EndpointFacts, RayApp, RayNode, Reach
@@ -153,7 +154,7 @@ def _miss(state: EndpointState, error: OperatorError) -> None:
     state.dirty = True
 
 
-def register(ctx: Context, node: InferenceNode, *, urls: tuple[str, str], token: str | None) -> EndpointState:
+def register(ctx: Context, node: InferenceNode, *, urls: tuple[str, str], token: Access | str | None) -> EndpointState:
     """Make a node part of its endpoint (and of no other) and return that."""
     name = node.metadata.name
     for url, state in ctx.world.endpoints.items():

@@ -53,13 +53,14 @@ async def reconcile_fleet(ctx: Context) -> float:
 def _sights(ctx: Context, fleet: Fleet, plan: Plan) -> Iterator[tuple[Key, object]]:
     refused = taken_by(fleet.models)
     everything = tuple((app, p.node, p.reserved) for app, p in plan.items())
+    versions = {node: state.version for state in ctx.world.endpoints.values() for node in state.nodes}
     by_node: dict[str, list[_Sight]] = {}
     for model in fleet.models:
         sight = _look(model, plan, refused.get(model.metadata.name))
         for node in sight.nodes:
             by_node.setdefault(node, []).append(sight)
         short = any(p is not None and p.reason is Reason.INSUFFICIENT_MEMORY for p in sight.placed)
-        machines = tuple((_mark(fleet.nodes.get(node)), _version(ctx, node)) for node in sight.nodes)
+        machines = tuple((_mark(fleet.nodes.get(node)), versions.get(node)) for node in sight.nodes)
         # Who has no room is told who would have to yield: that hangs on all others.
         yield Key(names.MODEL, model.metadata.name), (sight.placed, sight.alias, machines, everything if short else ())
     for name in fleet.nodes:
@@ -67,7 +68,7 @@ def _sights(ctx: Context, fleet: Fleet, plan: Plan) -> Iterator[tuple[Key, objec
         yield Key(names.NODE, name), tuple((p.app, p.reserved) for p in here)
     for url, state in ctx.world.endpoints.items():
         members = tuple((name, _mark(fleet.nodes.get(name))) for name in sorted(state.nodes))
-        concerned = {s.model.metadata.name: s for name in sorted(state.nodes) for s in by_node.get(name, ())}
+        concerned = {s.model.metadata.name: s for name, _ in members for s in by_node.get(name, ())}
         models = tuple((_mark(s.model), s.placed, s.alias) for s in concerned.values())
         yield Key(ENDPOINT, url), (members, models)
 
@@ -86,8 +87,3 @@ def _mark(resource: InferenceNode | ModelDeployment | None) -> object:
         return None
     meta = resource.metadata
     return (meta.name, meta.uid, meta.generation, meta.annotations, meta.labels)
-
-
-def _version(ctx: Context, node: str) -> int:
-    endpoint = ctx.world.endpoint_of(node)
-    return endpoint.version if endpoint is not None else -1

@@ -32,8 +32,7 @@ async def reconcile_knowledge(ctx: Context, raw: dict[str, Any], kb: KnowledgeBa
     status = knowledge_status(kb, observed=observed, blocked=blocked, sources=sources, now=ctx.now())
     if observed is not None and kb.status.collection is None:
         await remember_data(ctx)
-    if await write_status(ctx, raw, before=kb.status.conditions, status=status):
-        ctx.wake_users(names.KNOWLEDGE_BASE, kb.metadata.name)
+    await write_status(ctx, raw, before=kb.status.conditions, status=status)
     intervals = ctx.settings.intervals
     if blocked is not None:
         return intervals.unreachable_first * 2 if observed is None else intervals.not_yet

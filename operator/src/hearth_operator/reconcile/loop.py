@@ -152,13 +152,10 @@ class Reconciler:
     async def _report(self, raw: dict[str, Any], error: Exception, outcome: Outcome) -> None:
         status = failure_status(raw, error, outcome, now=self._ctx.now())
         try:
-            written = await write_status(self._ctx, raw, before=former_conditions(raw), status=status)
+            await write_status(self._ctx, raw, before=former_conditions(raw), status=status)
         except OperatorError as again:
             # The server may be what does not answer; the key's own delay brings it back.
             log.warning("status_not_written", kind=raw["kind"], name=raw["metadata"]["name"], error=again.message)
-            return
-        if written and raw["kind"] in {names.MODEL, names.KNOWLEDGE_BASE}:
-            self._ctx.wake_users(raw["kind"], raw["metadata"]["name"])
 
 
 def retry_delay(outcome: Outcome, failures: int, ctx: Context) -> float | None:

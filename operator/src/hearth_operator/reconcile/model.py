@@ -5,7 +5,7 @@ from typing import Any
 
 from hearth_api.kinds import InferenceNode, ModelDeployment
 from hearth_api.kinds.fields import SecretKeyRef
-from hearth_api.kinds.model import Variant, VariantState, VariantStatus
+from hearth_api.kinds.model import ModelDeploymentStatus, Variant, VariantState, VariantStatus
 from hearth_api.reasons import Reason
 from hearth_operator import names
 from hearth_operator.errors import ConflictError, InvalidSpecError
@@ -52,16 +52,18 @@ async def reconcile_model(ctx: Context, raw: dict[str, Any], model: ModelDeploym
     refused = _refusal(fleet, model)
     status = model_status(model, facts=facts, refused=refused, now=ctx.now())
     _note_progress(ctx, model, facts, {e.name: e.state for e in status.variants})
-    if await write_status(ctx, raw, before=model.status.conditions, status=status):
-        if [(e.node, e.memory, e.shape) for e in status.variants] != [
-            (e.node, e.memory, e.shape) for e in model.status.variants
-        ]:
-            note_change(ctx, names.MODEL, model.metadata.name, model.model_copy(update={"status": status}))
-            ctx.wake_fleet()  # what the plan reads
-        ctx.wake_users(names.MODEL, model.metadata.name)
+    written = await write_status(ctx, raw, before=model.status.conditions, status=status)
+    if written and _planned_by(status) != _planned_by(model.status):
+        note_change(ctx, names.MODEL, model.metadata.name, model.model_copy(update={"status": status}))
+        ctx.wake_fleet()
     states = {e.state for e in status.variants}
     delay = _next_look(ctx, facts, states)
     return delay if ripe_in is None else min(delay, ripe_in + _ROUNDING)
+
+
+def _planned_by(status: ModelDeploymentStatus) -> list[tuple[object, ...]]:
+    """What the plan reads of a status."""
+    return [(e.node, e.memory, e.shape) for e in status.variants]
 
 
 def _next_look(ctx: Context, facts: list[VariantFacts], states: set[VariantState]) -> float:

@@ -14,8 +14,9 @@ from hearth_operator.reconcile.endpoint import register
 from hearth_operator.reconcile.objects import apply_objects
 from hearth_operator.reconcile.observe import glance_at_fleet
 from hearth_operator.reconcile.placing import glance_at_placements
+from hearth_operator.reconcile.renewal import renew_certificate
 from hearth_operator.reconcile.report import write_status
-from hearth_operator.reconcile.secrets import ensure_node_secrets, node_urls, ray_token
+from hearth_operator.reconcile.secrets import ensure_node_secrets, node_urls, ray_access
 from hearth_operator.restart import asked_restart
 from hearth_operator.status.node import node_status
 
@@ -44,6 +45,8 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
         await ensure_node_secrets(ctx, node)
         await apply_objects(ctx, build_node(node, settings=ctx.settings).all(), of=f"{names.NODE} {name}")
     facts = await _observe(ctx, node, urls)
+    if facts.reachable:
+        await renew_certificate(ctx, node, url=urls[0])
     if node.status.conditions and facts.reach is Reach.NOT_OBSERVED:
         return ctx.settings.intervals.loading  # just started: what is known is better than "not observed"
     pod = PodFacts()
@@ -72,11 +75,11 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
 
 async def _observe(ctx: Context, node: InferenceNode, urls: tuple[str, str]) -> EndpointFacts:
     try:
-        token = await ray_token(ctx, node)
+        access = await ray_access(ctx, node)
     except NotYetError as error:
         register(ctx, node, urls=urls, token=None)
         return EndpointFacts(reach=Reach.NO_SECRET, message=error.message)
-    return register(ctx, node, urls=urls, token=token).facts
+    return register(ctx, node, urls=urls, token=access if access.ca is not None else access.token).facts
 
 
 def forget_node(ctx: Context, name: str) -> None:

@@ -143,8 +143,8 @@ def _demand(info: ServeInfo, *, model: str, node: InferenceNode) -> None:
 async def _prove(ctx: Context, state: ServingState, info: ServeInfo, access: Access) -> None:
     """Return if it is alive: tokens were produced since the last look, or a probe computes one. Else OperatorError."""
     intervals, now = ctx.settings.intervals, ctx.clock()
-    grew = 0 <= state.tokens < info.tokens_produced
-    state.tokens = info.tokens_produced
+    grew = state.tokens.get(info.pid, info.tokens_produced) < info.tokens_produced
+    state.tokens[info.pid] = info.tokens_produced
     if grew:
         _note_proof(state, now)
         return

@@ -7,6 +7,7 @@ import structlog
 
 from hearth_api.wire.keys import ApiKeyRecord, Scope, hash_key, make_key, public_id
 from hearth_operator import names
+from hearth_operator.clients.certificates import make_authority
 from hearth_operator.errors import OperatorError
 from hearth_operator.manifests.base import metadata
 from hearth_operator.manifests.gateway_access import build_gateway_access
@@ -24,6 +25,7 @@ async def reconcile_release(ctx: Context) -> float | None:
     """One pass; returns the seconds until the next."""
     await ensure_admin_key(ctx)
     await ensure_kek(ctx)
+    await ensure_authority(ctx)
     await prune_entries(ctx)
     nodes = await ctx.kube.list_all(names.NODE)
     secrets = [_serve_secret_of(node) for node in nodes if not node["metadata"].get("deletionTimestamp")]
@@ -81,6 +83,18 @@ async def ensure_kek(ctx: Context) -> None:
     made = build_secret(names.SECRET_KEK, {"v1": key}, namespace=ctx.settings.namespace, component="knowledge")
     if await ctx.kube.create(made):
         log.info("made_kek", secret=names.SECRET_KEK)
+
+
+async def ensure_authority(ctx: Context) -> None:
+    """Make the authority of joined machines once. A new one would lock them all out until they join again."""
+    if await ctx.kube.get("Secret", names.SECRET_CA) is not None:
+        return
+    made = make_authority(now=ctx.now())
+    entries: dict[str, str | bytes] = {"ca.crt": made.certificate, "ca.key": made.key}
+    if await ctx.kube.create(
+        build_secret(names.SECRET_CA, entries, namespace=ctx.settings.namespace, component="operator")
+    ):
+        log.info("made_authority", secret=names.SECRET_CA)
 
 
 async def remember_data(ctx: Context) -> None:

@@ -20,6 +20,7 @@ from hearth_operator.plan.revisions import (
     misplaced,
     plain,
     reloads,
+    replicas_of,
     surge_of,
 )
 from hearth_operator.plan.rollout import (
@@ -213,7 +214,7 @@ class Rollout:
 
     def _add(self, node: str, memory: int, copy: Application) -> None:
         before = self.extra.get(node, (0, 0))
-        cores = round(1000 * float((copy.get("args") or {}).get("numCpus") or 0))
+        cores = round(1000 * float((copy.get("args") or {}).get("numCpus") or 0)) * replicas_of(copy)
         self.extra[node] = (before[0] + memory, before[1] + cores)
 
     def _load(self, node: InferenceNode) -> Load:

@@ -49,18 +49,17 @@ def secret_refs(node: InferenceNode) -> tuple[str, str]:
     return names.ray_secret_name(node.metadata.name), names.serve_secret_name(node.metadata.name)
 
 
-async def ray_token(ctx: Context, node: InferenceNode) -> str:
-    """Return Ray's token. Raises NotYetError."""
-    name = secret_refs(node)[0]
-    token = secret_text(await ctx.kube.get("Secret", name), "token")
-    if token is None:
-        raise NotYetError("SecretNotFound", f"Secret {name} with the entry token does not exist")
-    return token
+async def ray_access(ctx: Context, node: InferenceNode) -> Access:
+    """Return how to reach Ray's API on a node. Raises NotYetError."""
+    return await _access(ctx, secret_refs(node)[0])
 
 
 async def serve_access(ctx: Context, node: InferenceNode) -> Access:
     """Return how to reach the node's Serve port. Raises NotYetError."""
-    name = secret_refs(node)[1]
+    return await _access(ctx, secret_refs(node)[1])
+
+
+async def _access(ctx: Context, name: str) -> Access:
     secret = await ctx.kube.get("Secret", name)
     token = secret_text(secret, "token")
     if token is None:

@@ -55,7 +55,7 @@ class EndpointState:
     waiting: dict[str, float] = field(default_factory=dict)
     """Since when a change waits for another variant, by the monotonic clock."""
     nodes: set[str] = field(default_factory=set)
-    token: str | None = None
+    token: Access | str | None = None
     serve_url: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -70,7 +70,8 @@ class ServingState:
     """Serve URL and name of the Secret that it is asked with."""
     task: asyncio.Task[None] | None = None
     access: Access | None = None
-    tokens: int = -1
+    tokens: dict[int, int] = field(default_factory=dict)
+    """Counter of each replica by process id: Serve gives every question to another one."""
     alive_at: float = float("-inf")
     """Of the last proof."""
     alive_since: float | None = None
@@ -113,6 +114,8 @@ class World:
     """Mark on everything that this release writes to Ray; empty: not read yet."""
     configured: dict[str, str] = field(default_factory=dict)
     """Knowledge base -> digest of the configuration that the service has."""
+    certificates: dict[str, float] = field(default_factory=dict)
+    """Joined machine -> when (monotonic clock) its certificate is looked at again."""
     sources: dict[str, SourceFacts] = field(default_factory=dict)
     """Source -> how fresh it is, as its last pass found."""
 

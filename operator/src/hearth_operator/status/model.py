@@ -61,6 +61,7 @@ def variant_status(facts: VariantFacts, *, suspended: bool) -> VariantStatus:
     """Return the catalog's entry of one variant."""
     state, reason, message = _state(facts, suspended=suspended)
     info = facts.serving.info
+    running = len(facts.app.replicas) if facts.app is not None else 0
     memory, shape = variant_memory(facts.variant, facts.memory, info=info, current=facts.current, before=facts.before)
     return VariantStatus(
         name=facts.variant.name,
@@ -73,7 +74,8 @@ def variant_status(facts: VariantFacts, *, suspended: bool) -> VariantStatus:
         reason=reason.value,
         message=plain(message) or None,
         context_tokens=info.context_tokens if info is not None else None,
-        slots=info.slots_total if info is not None else None,
+        slots=info.slots_total * max(1, running) if info is not None else None,
+        replicas=running if facts.variant.replicas > 1 else None,
         model_digest=info.model_digest if info is not None else None,
         memory=memory,
         shape=shape,
@@ -233,10 +235,13 @@ def _judge_degraded(facts: Sequence[VariantFacts], entries: Sequence[VariantStat
         return true(Reason.ROLLED_BACK, taken_back)
     if entries[0].reason == Reason.RAY_UNREACHABLE:
         return true(Reason.RAY_UNREACHABLE, entries[0].message or "")
-    app = facts[0].app
+    app, wanted = facts[0].app, facts[0].variant.replicas
     if not facts[0].current or (app is not None and app.status == "DEPLOY_FAILED"):
         why = clean_message(app.message) if app is not None else ""
         return true(Reason.OLD_REVISION_SERVING, why or "the newest spec is not served yet")
+    running = entries[0].replicas
+    if running is not None and running < wanted:
+        return true(Reason.REPLICAS_MISSING, f"variant {entries[0].name}: {running} of {wanted} replicas run")
     return false(Reason.PREFERRED_SERVING, f"variant {entries[0].name} serves")
 
 

@@ -37,12 +37,14 @@ def judge_version(text: str) -> Verdict:
     return true(Reason.VERSION_SUPPORTED, f"Ray {text}")
 
 
-def has_raylet(facts: EndpointFacts, pin: dict[str, str]) -> bool:
-    """Whether a live raylet carries the labels that pin applications to the node."""
-    return any(r.alive and pin.items() <= dict(r.labels).items() for r in facts.raylets)
+def live_raylets(facts: EndpointFacts, pin: dict[str, str]) -> int:
+    """Return how many live raylets carry the labels that pin applications to the node."""
+    return sum(r.alive and pin.items() <= dict(r.labels).items() for r in facts.raylets)
 
 
-def judge_reach(facts: EndpointFacts, pod: PodFacts, *, pin: dict[str, str], managed: bool, seen: bool) -> Verdict:
+def judge_reach(
+    facts: EndpointFacts, pod: PodFacts, *, pin: dict[str, str], machines: int, managed: bool, seen: bool
+) -> Verdict:
     """Return Reachable. What does not answer is Unknown: nothing is known of the models there."""
     if facts.reach is Reach.REFUSED:
         return false(Reason.AUTHENTICATION_FAILED, facts.message)
@@ -51,9 +53,12 @@ def judge_reach(facts: EndpointFacts, pod: PodFacts, *, pin: dict[str, str], man
     if facts.reach is Reach.GARBLED:
         return unknown(Reason.UNEXPECTED_ANSWER, facts.message)
     if facts.reachable:
-        if not has_raylet(facts, pin):
+        alive = live_raylets(facts, pin)
+        if not alive:
             wanted = ",".join(f"{k}={v}" for k, v in sorted(pin.items())) or "any"
             return false(Reason.RAY_NODE_NOT_FOUND, f"Ray answers, but no live raylet has the labels {wanted}")
+        if alive < machines:
+            return true(Reason.RAY_NODES_MISSING, f"Ray answers; {alive} of its {machines} nodes here are alive")
         return true(Reason.REACHABLE, "Ray answers")
     if managed and pod.failure is not None:
         return false(Reason.POD_FAILED, pod.failure)
@@ -81,9 +86,10 @@ def node_status(
     """Return the status. `urls` are dashboard and Serve; memory in bytes."""
     generation = node.metadata.generation
     managed = node.spec.managed is not None
+    machines = node.spec.external.ray_nodes if node.spec.external is not None else 1
     seen = node.status.ray_version is not None
     verdicts = {
-        ConditionType.REACHABLE: judge_reach(facts, pod, pin=pin, managed=managed, seen=seen),
+        ConditionType.REACHABLE: judge_reach(facts, pod, pin=pin, machines=machines, managed=managed, seen=seen),
         ConditionType.RAY_VERSION_SUPPORTED: judge_version(facts.version or node.status.ray_version or ""),
     }
     if facts.taken:
@@ -122,5 +128,5 @@ def node_ready(facts: EndpointFacts, node: InferenceNode, pin: dict[str, str]) -
         and version is not None
         and version[0] == OLDEST[0]
         and version >= OLDEST
-        and has_raylet(facts, pin)
+        and live_raylets(facts, pin) > 0
     )

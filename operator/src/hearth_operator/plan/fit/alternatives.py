@@ -77,7 +77,7 @@ class Advice:
                 resolve_source(request.variant, room.node)
             except InvalidSpecError:
                 continue
-            if room.lacks(request.tenant(request.need(room.node).total)) is None:
+            if room.lacks(request.takes(room.node)) is None:
                 found += 1
                 where = "" if request.variant.model.source.startswith("package://") else ", if its file is there"
                 yield f"on InferenceNode {name}{where}"
@@ -144,7 +144,7 @@ def _fits(request: Request, room: Room, variant: Variant) -> bool:
     if need.total is None:
         return False
     with room.without(request.app):
-        return room.lacks(request.tenant(need.total, variant=variant)) is None
+        return room.lacks(request.tenant(need.total * variant.replicas, variant=variant)) is None
 
 
 def _with(variant: Variant, **changes: object) -> Variant:
@@ -165,7 +165,7 @@ def _changes(before: Variant, after: Variant) -> str:
 
 def who_would_yield(request: Request, room: Room) -> tuple[Tenant, ...]:
     """Return those of lower priority whose room is enough: the lowest first, of equal ones the youngest."""
-    tenant = request.tenant(request.need(room.node).total)
+    tenant = request.takes(room.node)
     lower = [t for t in room.tenants.values() if t.priority < tenant.priority and t.app != tenant.app]
     with room.without(tenant.app):
         return _fewest(tenant, room, sorted(lower, key=lambda t: (t.priority, -t.rank)))

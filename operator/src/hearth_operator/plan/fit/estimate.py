@@ -12,9 +12,22 @@ from hearth_operator.plan.fit.weights import weight_bytes
 from hearth_operator.plan.fit.workload import Workload
 
 _MEBI, _GIBI = 1024**2, 1024**3
-_PROCESS = {Engine.LLAMA_CPP: 256 * _MEBI, Engine.ONNX_RUNTIME: 420 * _MEBI, Engine.TRANSFORMERS: 640 * _MEBI}
-"""Interpreter, Ray and the engine's libraries, measured with the packaged models: 200, 380, 560 MiB, and some room."""
+_PROCESS = {
+    Engine.LLAMA_CPP: 256 * _MEBI,
+    Engine.ONNX_RUNTIME: 420 * _MEBI,
+    Engine.TRANSFORMERS: 640 * _MEBI,
+    Engine.VLLM: 2048 * _MEBI,
+    Engine.MLX: 448 * _MEBI,
+}
+"""Interpreter, Ray and the engine's libraries, measured with the packaged models: 200, 380, 560 MiB, and some room.
+VLLM's is not measured here: it serves from CUDA, where `_CUDA_CONTEXT` stands instead."""
 _CUDA_CONTEXT = 512 * _MEBI
+_VLLM_GRAPHS = 1024 * _MEBI
+"""CUDA graphs and the libraries' work space of one card, beside the context."""
+_VLLM_TOKENS = 2048
+"""Tokens of one step (`hearth_serve.engines.vllm.BATCH_TOKENS`)."""
+_MLX_TOKENS, _MLX_BUFFERS = 512, 512 * _MEBI
+"""Tokens of a prompt per step, and freed buffers that MLX keeps (`hearth_serve.engines.mlx`)."""
 _ONNX_TOKENS = 2048
 """Tokens of one run (`hearth_serve.engines.batches.MOST_TOKENS`)."""
 _VOCABULARY, _HIDDEN = 152_064, 4096
@@ -76,7 +89,17 @@ def _overhead(shape: Shape, work: Workload, weights: int) -> int:
         context = min(work.context_tokens, 512)
         small = shape.hidden_size or 384
         return base + weights + work.concurrency * _ONNX_TOKENS * 4 * (32 * small + 6 * context * small // 32)
+    if work.engine is Engine.VLLM:
+        each = base + _VLLM_GRAPHS + _activations(shape, hidden, tokens=_VLLM_TOKENS, scores=work.concurrency)
+        return each * work.tensor_parallel
+    if work.engine is Engine.MLX:
+        return base + _MLX_BUFFERS + _activations(shape, hidden, tokens=_MLX_TOKENS, scores=work.concurrency)
     return base + work.context_tokens * work.concurrency * hidden * 16 * (4 if work.on_cpu else 2)
+
+
+def _activations(shape: Shape, hidden: int, *, tokens: int, scores: int) -> int:
+    """Return the bytes of one step in 16 bits, and of the scores over the vocabulary, twice in 32 bits."""
+    return tokens * hidden * 2 * 16 + scores * (shape.vocabulary or _VOCABULARY) * 8
 
 
 def _llama_buffers(shape: Shape, work: Workload, hidden: int) -> int:

@@ -20,6 +20,8 @@ class Workload:
     accelerator: AcceleratorType = AcceleratorType.CPU
     gpu_layers: int | None = None
     """Layers in the accelerator's own memory (CUDA, LlamaCpp); None: all."""
+    tensor_parallel: int = 1
+    """Cards that one replica is split over (VLLM)."""
 
     @property
     def on_cpu(self) -> bool:
@@ -37,6 +39,7 @@ def workload_of(variant: Variant, task: Task, node: InferenceNode) -> Workload:
         cache_type=variant.context.cache_type,
         accelerator=node.spec.accelerator.type,
         gpu_layers=variant.gpu_layers if variant.engine is Engine.LLAMA_CPP else None,
+        tensor_parallel=variant.tensor_parallel,
     )
 
 
