@@ -13,19 +13,12 @@ The chunker, the terms, the fusion and the packaged embedder are the product's; 
 """
 
 import argparse
-import ast
 import asyncio
-import hashlib
 import json
-import math
-import re
 import sys
-import sysconfig
 import time
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +27,7 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[2] / "tests"), str(HERE)]
 
+from passages import Item, collect, summarise  # noqa: E402
 from timed_pod import describe_machine  # noqa: E402
 
 from hearth_knowledge.index import terms  # noqa: E402
@@ -41,7 +35,6 @@ from hearth_knowledge.index.fusion import Fusion, FusionMethod, fuse  # noqa: E4
 from support.embedder import load_engine  # noqa: E402
 
 KEY = bytes(32)
-WORDS = range(25, 120)  # a passage of this length is one chunk
 TARGET_TOKENS = 320
 CANDIDATES = 50
 MODES = {
@@ -50,54 +43,6 @@ MODES = {
     "hybrid": (True, True, Fusion()),
     "hybrid, reciprocal ranks": (True, True, Fusion(method=FusionMethod.RRF)),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One passage and the question that it answers."""
-
-    question: str
-    title: str
-    text: str
-
-    @property
-    def order(self) -> str:
-        """Return what the passages are sorted by."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-
-def collect(*, limit: int) -> list[Item]:
-    """Return passages in an order that depends on their text only."""
-    found: dict[str, Item] = {}
-    paths = sysconfig.get_paths()
-    for root in (Path(paths["stdlib"]), Path(paths["purelib"])):
-        for path in sorted(root.rglob("*.py")):
-            if root.name != "site-packages" and "site-packages" in path.parts:
-                continue
-            if not {"test", "tests"} & set(path.parts):
-                title = ".".join(path.relative_to(root).with_suffix("").parts)
-                for item in read_items(path, title=title):
-                    found.setdefault(item.question.lower(), item)
-    texts: dict[str, Item] = {item.text: item for item in found.values()}
-    return sorted(texts.values(), key=lambda item: item.order)[:limit]
-
-
-def read_items(path: Path, *, title: str) -> Iterator[Item]:
-    """Yield the passages of one file."""
-    try:
-        source = path.read_text(encoding="utf-8")
-        if len(source) > 400_000:
-            return
-        with warnings.catch_warnings(action="ignore"):
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
-            head, _, body = (ast.get_docstring(node) or "").partition("\n")
-            text = body.strip()
-            if len(head.split()) >= 5 and len(text.split()) in WORDS and re.search(r"[a-z]{3}", head):
-                yield Item(question=head.strip(), title=title, text=text)
 
 
 async def embed(texts: Sequence[str]) -> np.ndarray:
@@ -152,13 +97,6 @@ def best(scores: list[float]) -> list[tuple[str, float]]:
     """Return (passage, score) of the dense leg, best first."""
     order = np.argsort(scores)[::-1][:CANDIDATES]
     return [(str(number), scores[number]) for number in order]
-
-
-def summarise(ranks: Sequence[int | None]) -> dict[str, float]:
-    """Return recall@1, 5, 10 and nDCG@10 (one right answer: 1 / log2(rank + 1))."""
-    found = {f"recall@{k}": sum(rank is not None and rank <= k for rank in ranks) / len(ranks) for k in (1, 5, 10)}
-    gains = [1 / math.log2(rank + 1) for rank in ranks if rank is not None and rank <= 10]
-    return {name: round(value, 3) for name, value in {**found, "nDCG@10": sum(gains) / len(ranks)}.items()}
 
 
 async def measure(*, passages: int, queries: int) -> dict[str, Any]:
