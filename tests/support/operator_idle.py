@@ -19,6 +19,7 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from hearth_api.wire.serve import ProbeResult, ServeInfo
+from hearth_api.wire.weights import WeightsReport
 from hearth_operator.clients.knowledge import KnowledgeClient
 from hearth_operator.clients.model import Access, ModelClient
 from hearth_operator.clients.ray import RayClient
@@ -61,6 +62,9 @@ class _Models:
 
     async def probe(self, url: str, access: Access) -> ProbeResult:
         return await self._client.probe(self._house.bend(url), Access(access.token, None))
+
+    async def weights(self, url: str, access: Access) -> WeightsReport:
+        return await self._client.weights(self._house.bend(url), Access(access.token, None))
 
 
 @contextlib.asynccontextmanager

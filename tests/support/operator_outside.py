@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp import web
 
 from hearth_api.wire.serve import ProbeResult, ServeInfo
+from hearth_api.wire.weights import WeightsReport
 from hearth_operator.clients.knowledge import KnowledgeClient
 from hearth_operator.clients.model import Access, ModelClient
 from hearth_operator.clients.ray import RayClient
@@ -197,6 +198,9 @@ class _BentModels:
 
     async def probe(self, url: str, access: Access) -> ProbeResult:
         return await self._client.probe(self._fake.url + urlsplit(url).path, Access(access.token, None))
+
+    async def weights(self, url: str, access: Access) -> WeightsReport:
+        return await self._client.weights(self._fake.url + urlsplit(url).path, Access(access.token, None))
 
 
 @contextlib.asynccontextmanager

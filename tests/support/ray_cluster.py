@@ -197,8 +197,8 @@ def ray_environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def running_ray(folder: Path) -> Iterator[RayCluster]:
-    """Start a head with the operator's flags; end every one of its processes afterwards."""
+def running_ray(folder: Path, **variables: str) -> Iterator[RayCluster]:
+    """Start a head with the operator's flags; end every one of its processes afterwards. They have `variables` too."""
     write_certificate(folder)
     (folder / "token").write_text(SERVE_TOKEN)
     (folder / "ray-token").write_text(RAY_TOKEN)
@@ -212,7 +212,7 @@ def running_ray(folder: Path) -> Iterator[RayCluster]:
         *("--object-store-memory=80000000", "--num-cpus=4", f"--labels=hearth-node={NODE}"),
         *(f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats"),
     ]
-    environment = ray_environment(folder)
+    environment = ray_environment(folder) | variables
     with (folder / "ray.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
         try:

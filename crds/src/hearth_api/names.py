@@ -32,6 +32,9 @@ SECRET_CA = "hearth-ca"
 SECRET_STORES = "hearth-stores"
 """One entry per knowledge base whose vector store asks for them: JSON with username and password."""
 
+_WEIGHTS = "_weights"
+"""In the place of a model's name: no resource can be called so."""
+
 MAX_NAME_LENGTH = 38
 """Longest name of a resource: a CronJob's name may have 52 characters and `hearth-ingest-` takes 14 of them."""
 
@@ -64,6 +67,16 @@ def app_name(model: str, variant: str) -> str:
 def route_prefix(model: str, variant: str) -> str:
     """Return the path under which a variant's Serve application answers."""
     return f"/{model}/{variant}"
+
+
+def weights_app_name(node: str) -> str:
+    """Return the name of the Serve application that brings weights to a node. No model can have it."""
+    return f"{_WEIGHTS}.{node}"
+
+
+def weights_prefix(node: str) -> str:
+    """Return the path under which it answers."""
+    return f"/{_WEIGHTS}/{node}"
 
 
 def token_path(audience: str) -> str:

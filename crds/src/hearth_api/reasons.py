@@ -63,6 +63,16 @@ class Reason(StrEnum):
     WEIGHTS_FOUND = "WeightsFound", "The model's files are on the node and have the wanted digest."
     WEIGHTS_MISSING = "WeightsMissing", "The node has no file at model.source."
     DIGEST_MISMATCH = "DigestMismatch", "The file at model.source has another SHA-256 than model.sha256."
+    DOWNLOADING = "Downloading", "The machine brings the files at model.source; the message says how far it is."
+    WEIGHTS_GATED = (
+        "WeightsGated",
+        "The server wants an account; the message says where its token goes.",
+    )
+    NOT_A_MODEL = "NotAModel", "What came from model.source is no model: a web page, a pointer, another format."
+    STORE_TOO_SMALL = "StoreTooSmall", "The files are larger than all that the machine's store may hold."
+    DISK_FULL = "DiskFull", "The machine's disk or quota has no room for the files; the message has the numbers."
+    DOWNLOAD_CUT = "DownloadCut", "The download stopped again and again; it goes on by itself from where it was."
+    OFFLINE = "Offline", "The machine is set to be offline and its store does not have the files."
     LOADING = "Loading", "Ray Serve started the application and the model loads."
     SERVING = "Serving", "A live replica answered a probe."
     RECOVERING = "Recovering", "It answers again; another variant serves until it has done so for long enough."
@@ -114,6 +124,7 @@ class Reason(StrEnum):
 
 PASSING: frozenset[Reason] = frozenset(
     {
+        Reason.DOWNLOADING,
         Reason.EMBEDDING_MODEL_NOT_READY,
         Reason.EMPTY,
         Reason.ERASING,

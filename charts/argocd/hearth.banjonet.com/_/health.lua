@@ -4,6 +4,7 @@
 -- A reason that passes by itself is Progressing, any other that stands in the way is Degraded: somebody has to look.
 -- hearth_api.reasons.PASSING is the source of this table; a test compares them.
 local passing = {
+  Downloading = true,
   EmbeddingModelNotReady = true,
   Empty = true,
   Erasing = true,

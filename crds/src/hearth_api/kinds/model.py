@@ -23,7 +23,9 @@ from hearth_api.names import API_VERSION
 from hearth_api.wire.serve import CacheType, Engine, Task
 
 SOURCE_PATTERN = (
-    r"^(package://[a-z0-9][a-z0-9._-]*(/[^/\s]\S*)?|file:///[^/\s]\S*|pvc://[a-z0-9][a-z0-9.-]*/[^/\s]\S*)$"
+    r"^(package://[a-z0-9][a-z0-9._-]*(/[^/\s]\S*)?|file:///[^/\s]\S*|pvc://[a-z0-9][a-z0-9.-]*/[^/\s]\S*"
+    r"|hf://[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*(@[^@/\s]+)?(/[^/\s]\S*)?"
+    r"|s3://[a-z0-9][a-z0-9.-]*/[^/\s]\S*|https?://[^/@\s]+/[^/\s]\S*)$"
 )
 
 
@@ -55,12 +57,22 @@ class ModelFiles(ApiModel):
             message="source must not contain '..': name the file itself",
             holds=lambda model: "/../" not in f"{model.source}/",
         ),
+        Rule(
+            field="sha256",
+            cel="has(self.sha256) || !self.source.matches('^(s3|https?)://')",
+            message="sha256 is required for s3://, http:// and https://: sha256sum prints it",
+            holds=lambda model: (
+                model.sha256 is not None or not model.source.startswith(("s3://", "http://", "https://"))
+            ),
+        ),
     )
 
     source: Annotated[str, Field(max_length=1024, pattern=SOURCE_PATTERN)]
     """package://<distribution>[/<path>] installed in the image, file:///<path> on the machine, pvc://<claim>/<path>.
 
-    A folder, or a package without a path, must hold exactly one model."""
+    On machines outside the cluster also hf://<owner>/<repository>[@<revision>][/<path or pattern>],
+    s3://<bucket>/<key> and https://<host>/<path>: brought to the machine's store before the model starts. No secret
+    may be in it. A folder, or a package without a path, must hold exactly one model."""
     sha256: Sha256 | None = None
     """SHA-256 of the file; a file with another one is refused."""
     shape: ModelShape | None = None

@@ -42,6 +42,8 @@ class SourceStatus(LenientModel):
     """One wanted source."""
 
     source: str
+    sha256: str | None = None
+    """As it was asked for."""
     resolved: str | None = None
     """The commit that a moving name (a branch, a tag) meant when it was first downloaded."""
     state: WeightsState
@@ -63,3 +65,28 @@ class StoreStatus(LenientModel):
     used: int
     free: int
     quota: int | None = None
+
+
+class WeightsArgs(StrictModel):
+    """What a machine's own application is started with: it brings weights there."""
+
+    node: str
+    """Value of the Ray node label `hearth-node` that it is pinned to."""
+    token_path: str = "/var/run/secrets/hearth/serve/token"
+    """File on the machine that holds the bearer token of the Serve port."""
+
+
+class WeightsOrders(StrictModel):
+    """What is wanted on the machine. Applied in place through `user_config`: nothing that runs is started anew."""
+
+    wanted: tuple[WantedWeights, ...] = ()
+    owner: str | None = None
+    """Which operator wrote the application: the machine does nothing with it."""
+
+
+class WeightsReport(LenientModel):
+    """Answer of `GET <prefix>/status` of that application."""
+
+    node: str
+    sources: tuple[SourceStatus, ...] = ()
+    store: StoreStatus | None = None

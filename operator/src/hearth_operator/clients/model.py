@@ -1,4 +1,4 @@
-"""A serving application, end to end: `/info` and `/probe` behind its route prefix."""
+"""A serving application, end to end: `/info` and `/probe`; and `/status` of a machine's downloads."""
 
 import ssl
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from hearth_api.wire.serve import ProbeResult, ServeInfo
+from hearth_api.wire.weights import WeightsReport
 from hearth_operator.clients.http import HttpStatusError, call_json, trust
 from hearth_operator.errors import UnreachableError
 
@@ -33,6 +34,9 @@ class ModelApi(Protocol):
     async def probe(self, url: str, access: Access) -> ProbeResult:
         """Compute one token or one vector."""
 
+    async def weights(self, url: str, access: Access) -> WeightsReport:
+        """Return how far a machine's downloads are; `url` is of that application."""
+
 
 class ModelClient:
     """ModelApi over HTTPS."""
@@ -47,6 +51,10 @@ class ModelClient:
     async def probe(self, url: str, access: Access) -> ProbeResult:
         """Compute one token or one vector."""
         return _read(ProbeResult, await self._call("POST", f"{url}/probe", access, timeout=_PROBE_SECONDS))
+
+    async def weights(self, url: str, access: Access) -> WeightsReport:
+        """Return how far a machine's downloads are."""
+        return _read(WeightsReport, await self._call("GET", f"{url}/status", access, timeout=_INFO_SECONDS))
 
     async def _call(self, method: str, url: str, access: Access, *, timeout: float) -> object:
         try:

@@ -34,6 +34,7 @@ from hearth_operator.reconcile.metrics import Metrics
 from hearth_operator.reconcile.probing import stop_watching
 from hearth_operator.reconcile.pulse import Heart, Pulse
 from hearth_operator.reconcile.queue import Key, KeyedQueue
+from hearth_operator.reconcile.weights import stop_watching_weights
 from hearth_operator.reconcile.world import World
 from hearth_operator.settings import Settings
 
@@ -85,6 +86,7 @@ async def run_operator(
         queue = KeyedQueue(clock=time.monotonic)
         ctx = build_context(settings, kube, outside or real_outside(session, settings), queue, metrics=metrics)
         stack.callback(stop_watching, ctx)
+        stack.callback(stop_watching_weights, ctx)
         pulse = Pulse(queue=queue, bounds=settings.bounds, work=Heart(time.monotonic), watch=Heart(time.monotonic))
         metrics.watch(queue, pulse.work)
         app = build_app(metrics, ready=ready.is_set, trouble=pulse.trouble)

@@ -23,6 +23,7 @@ from hearth_operator.facts import RayApp
 from hearth_operator.plan.difference import covers
 from hearth_operator.plan.revisions import Application, carries
 from hearth_operator.plan.room import allocatable
+from hearth_operator.plan.weights import is_remote
 from hearth_operator.restart import restart_mark
 
 __all__ = ["Application", "ServePlan", "build_application", "http_options", "pin_labels", "plan_put"]
@@ -145,6 +146,9 @@ def resolve_source(variant: Variant, node: InferenceNode) -> str:
             f"variant {variant.name}: engine VLLM needs accelerator CUDA, and InferenceNode {node.metadata.name} is "
             f"{node.spec.accelerator.type.value}: take LlamaCpp, MLX or Transformers there",
         )
+    if is_remote(source):
+        _demand_way_out(variant, node)
+        return source
     if not source.startswith("pvc://"):
         return source
     claim, _, path = source.removeprefix("pvc://").partition("/")
@@ -157,6 +161,23 @@ def resolve_source(variant: Variant, node: InferenceNode) -> str:
             "does not mount: add it to spec.managed.volumes",
         )
     return f"file://{posixpath.join(mounted, path)}"
+
+
+def _demand_way_out(variant: Variant, node: InferenceNode) -> None:
+    """Raise InvalidSpecError where nothing can be brought from outside."""
+    where = f"variant {variant.name}: InferenceNode {node.metadata.name}"
+    if node.spec.managed is not None:
+        raise InvalidSpecError(
+            "InvalidSpec",
+            f"{where} runs in the cluster, which has no way out to model.source: put the file on a claim (pvc://), or "
+            "name a machine that joined",
+        )
+    if allocatable(node).machines > 1:
+        raise InvalidSpecError(
+            "InvalidSpec",
+            f"{where} is several Ray nodes, and model.source would be brought to one of them only: put the files on a "
+            "folder that all have (file://)",
+        )
 
 
 def _gpu_layers(variant: Variant, node: InferenceNode) -> int:

@@ -6,21 +6,24 @@ from dataclasses import dataclass, replace
 import structlog
 
 from hearth_api.reasons import Reason
+from hearth_api.wire.weights import WantedWeights
 from hearth_operator import names
 from hearth_operator.clients.http import HttpStatusError
 from hearth_operator.clients.ray import RayApi
 from hearth_operator.errors import InvalidSpecError
 from hearth_operator.plan.aliases import taken_by
 from hearth_operator.plan.capacity import Plan
-from hearth_operator.plan.revisions import Application, Setback, echo_problem, fingerprint, foreign_writer
+from hearth_operator.plan.revisions import Application, Setback, dress, echo_problem, fingerprint, foreign_writer
 from hearth_operator.plan.rollout import Way
-from hearth_operator.plan.serve_document import ServePlan, build_application, plan_put
+from hearth_operator.plan.serve_document import ServePlan, build_application, pin_labels, plan_put
 from hearth_operator.plan.serve_schema import check_application, check_document
+from hearth_operator.plan.weights import build_weights_application, is_there, loaded_weights, remote_weights
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.observe import Fleet, observe_fleet
 from hearth_operator.reconcile.placing import placements, ready_nodes
 from hearth_operator.reconcile.records import load_owner, load_records
 from hearth_operator.reconcile.rollout import Rollout, Want, find_setbacks, note_revisions
+from hearth_operator.reconcile.weights import forget_weights, watch_weights
 from hearth_operator.reconcile.world import EndpointState
 
 log = structlog.get_logger(__name__)
@@ -35,6 +38,8 @@ class Wishes:
     held: frozenset[str]
     broken: frozenset[str]
     placed: Plan
+    downloads: list[Application]
+    """What brings weights, one for each machine that must have some."""
 
 
 async def sync(ctx: Context, ray: RayApi, state: EndpointState, url: str, *, again: frozenset[str]) -> bool:
@@ -101,14 +106,55 @@ async def _wishes(ctx: Context, fleet: Fleet, state: EndpointState) -> Wishes:
                 continue  # its own status says so; the others go on
             wants.append(Want(model=model, variant=variant, order=order, app=app, mark=fingerprint(app)))
     broken = fleet.broken | await _still_there(ctx, fleet, state.facts.apps)
-    return Wishes(wants=wants, held=frozenset(held), broken=broken, placed=placed)
+    downloads, wants = _bring(ctx, fleet, state, wants, held=held)
+    return Wishes(wants=wants, held=frozenset(held), broken=broken, placed=placed, downloads=downloads)
+
+
+def _bring(
+    ctx: Context, fleet: Fleet, state: EndpointState, wants: list[Want], *, held: set[str]
+) -> tuple[list[Application], list[Want]]:
+    """Return what brings weights to the endpoint's machines, and the wants whose weights are there.
+
+    What runs keeps its weights, also when another revision is wanted: its replica may have to start again.
+    """
+    wanted: dict[str, dict[WantedWeights, set[str]]] = {name: {} for name in state.nodes}
+    there = []
+    for want in wants:
+        weights = remote_weights(want.variant.model)
+        if weights is None:
+            there.append(want)
+            continue
+        node = want.app["args"]["node"]
+        wanted[node].setdefault(weights, set()).add(want.model.metadata.name)
+        live = state.facts.apps.get(want.name)
+        watch = ctx.world.weights.get(node)
+        if (live is not None and loaded_weights(live.config) == weights) or is_there(
+            watch.report if watch else None, weights
+        ):
+            there.append(want)
+    for name in sorted(held & set(state.facts.apps)):
+        config = state.facts.apps[name].config
+        weights, node = loaded_weights(config), ((config or {}).get("args") or {}).get("node")
+        if weights is not None and node in wanted:
+            wanted[node].setdefault(weights, set()).add(name.partition(".")[0])
+    downloads = []
+    for name, found in sorted(wanted.items()):
+        resource = fleet.nodes.get(name)
+        if resource is None or not found:
+            forget_weights(ctx, name)
+            continue
+        watch_weights(ctx, resource, set().union(*found.values()))
+        made = build_weights_application(resource, found, pin=pin_labels(resource))
+        downloads.append(dress(made, owner=ctx.world.owner, surge=None))
+    return downloads, there
 
 
 async def _still_there(ctx: Context, fleet: Fleet, apps: Iterable[str]) -> frozenset[str]:
     """Return ModelDeployments that the list lacked although they exist: nothing of theirs is taken away."""
     listed = {model.metadata.name for model in fleet.models}
     found = set()
-    for name in sorted({app.partition(".")[0] for app in apps} - listed - fleet.broken):
+    seen = {app.partition(".")[0] for app in apps if not app.startswith("_")}  # no model's
+    for name in sorted(seen - listed - fleet.broken):
         raw = await ctx.kube.get(names.MODEL, name)
         if raw is not None and not raw["metadata"].get("deletionTimestamp"):
             log.warning("model_not_listed", model=name)
@@ -160,6 +206,7 @@ def make_plan(
         if application is not None:
             chosen.append(application)
             how[want.name] = step.sentence
+    chosen += wishes.downloads
     return plan_put(
         chosen,
         state.facts.apps,

@@ -9,13 +9,14 @@ from hearth_api.kinds.model import ModelDeploymentStatus, Variant, VariantState,
 from hearth_api.reasons import Reason
 from hearth_operator import names
 from hearth_operator.errors import ConflictError, InvalidSpecError
-from hearth_operator.facts import EndpointFacts, RayApp, Reach
+from hearth_operator.facts import EndpointFacts, RayApp, Reach, WeightsFacts
 from hearth_operator.plan.aliases import taken_by
 from hearth_operator.plan.capacity import Placement, Plan
 from hearth_operator.plan.difference import covers
 from hearth_operator.plan.fit.need import status_of
 from hearth_operator.plan.revisions import carries
 from hearth_operator.plan.serve_document import build_application, pin_labels
+from hearth_operator.plan.weights import is_there, loaded_weights, remote_weights, told_of
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.failing_back import hold_back
 from hearth_operator.reconcile.observe import Fleet, glance_at_fleet, note_change
@@ -28,6 +29,7 @@ from hearth_operator.reconcile.trouble import with_trouble
 from hearth_operator.reconcile.world import EndpointState
 from hearth_operator.status.conditions import Verdict, false
 from hearth_operator.status.memory import NOT_PLANNED, PlannedMemory
+from hearth_operator.status.messages import read_failure
 from hearth_operator.status.model import VariantFacts, model_status
 from hearth_operator.status.node import judge_version, node_ready
 
@@ -103,6 +105,7 @@ def _observe(ctx: Context, model: ModelDeployment, variant: Variant, fleet: Flee
         reach_message=ray.message,
         app=app,
         invalid=invalid,
+        weights=_weights(ctx, variant, endpoint, app, node.metadata.name) if facts.fits else None,
         current=app is not None and _is_current(app, wanted, endpoint.last_digest if endpoint else None),
     )
     if endpoint is not None:
@@ -169,6 +172,24 @@ def _wanted(model: ModelDeployment, variant: Variant, node: InferenceNode) -> tu
         return None, error.message
 
 
+def _weights(
+    ctx: Context, variant: Variant, endpoint: EndpointState | None, app: RayApp | None, node: str
+) -> WeightsFacts | None:
+    wanted = remote_weights(variant.model)
+    if wanted is None or endpoint is None:
+        return None
+    watch = ctx.world.weights.get(node)
+    report = watch.report if watch is not None else None
+    downloads = endpoint.facts.apps.get(names.weights_app_name(node))
+    failed = downloads is not None and downloads.status == "DEPLOY_FAILED" and not downloads.replicas
+    return WeightsFacts(
+        source=wanted.source,
+        there=is_there(report, wanted) or (app is not None and loaded_weights(app.config) == wanted),
+        told=told_of(report, wanted),
+        trouble=read_failure(downloads.message).message if downloads is not None and failed else None,
+    )
+
+
 def _is_current(app: RayApp, wanted: dict[str, Any] | None, last_digest: str | None) -> bool:
     if wanted is None:
         return False
@@ -193,8 +214,11 @@ def _note_progress(
     for fact in facts:
         key = (model.metadata.uid or "", fact.variant.name)
         state = states[fact.variant.name]
-        if state in {VariantState.SUSPENDED, VariantState.UNREACHABLE} or (
-            (state is VariantState.AVAILABLE or fact.recovering) and fact.current
+        brought = fact.weights is None or fact.weights.there  # a download takes what it takes
+        if (
+            not brought
+            or state in {VariantState.SUSPENDED, VariantState.UNREACHABLE}
+            or ((state is VariantState.AVAILABLE or fact.recovering) and fact.current)
         ):
             ctx.world.rollouts.pop(key, None)
         elif key not in ctx.world.rollouts or ctx.world.rollouts[key][0] != generation:

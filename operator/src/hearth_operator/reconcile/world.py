@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from hearth_api.wire.weights import WeightsReport
 from hearth_operator.clients.model import Access
 from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts, SourceFacts
 from hearth_operator.plan.failback import Memory
@@ -92,11 +93,26 @@ class ServingState:
 
 
 @dataclass(slots=True)
+class WeightsWatch:
+    """One machine's downloads, as the task that watches them found them."""
+
+    url: str
+    report: WeightsReport | None = None
+    """None: it has not answered yet."""
+    models: frozenset[str] = frozenset()
+    """ModelDeployments that wait for them, or were started from them."""
+    access: Access | None = None
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
 class World:
     """All of it."""
 
     endpoints: dict[str, EndpointState] = field(default_factory=dict)
     serving: dict[str, ServingState] = field(default_factory=dict)
+    weights: dict[str, WeightsWatch] = field(default_factory=dict)
+    """By node, where something must be brought."""
     failback: dict[str, Memory] = field(default_factory=dict)
     """uid of a model -> who served, and who came and went."""
     rollouts: dict[tuple[str, str], tuple[int | None, float]] = field(default_factory=dict)

@@ -9,11 +9,12 @@ from hearth_api.kinds import ModelDeployment
 from hearth_api.kinds.fields import SecretKeyRef
 from hearth_api.kinds.model import ModelDeploymentStatus, Variant, VariantState, VariantStatus
 from hearth_api.reasons import Reason
-from hearth_operator.facts import NOTHING_SAID, RayApp, Reach, ServingFacts
+from hearth_operator.facts import NOTHING_SAID, RayApp, Reach, ServingFacts, WeightsFacts
 from hearth_operator.restart import acted_restart
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
 from hearth_operator.status.memory import NOT_PLANNED, PlannedMemory, variant_memory
 from hearth_operator.status.messages import clean_message, plain, read_failure
+from hearth_operator.status.weights import judge_download
 
 _UNREACHABLE = {Reach.OFFLINE: Reason.NODE_OFFLINE, Reach.GARBLED: Reason.UNEXPECTED_ANSWER}
 
@@ -44,6 +45,8 @@ class VariantFacts:
     """Why the newest revision was taken back, or not put at all."""
     astray: tuple[Reason, str] | None = None
     """It runs where it should not, or otherwise than it was put."""
+    weights: WeightsFacts | None = None
+    """What its machine must bring first; None: nothing."""
     app: RayApp | None = None
     current: bool = False
     """Ray was given the newest spec of this variant."""
@@ -124,6 +127,8 @@ def _app_state(facts: VariantFacts, app: RayApp | None) -> tuple[VariantState, R
         failure = read_failure(app.message)
         message = failure.message or "Ray Serve could not start the application"
         return VariantState.FAILED, failure.reason, message
+    if app is None and facts.weights is not None and not facts.weights.there:
+        return judge_download(facts.weights, node=facts.node or "")
     if facts.overdue:
         detail = clean_message(app.message) if app is not None else ""
         return VariantState.FAILED, Reason.DEADLINE_EXCEEDED, detail or "no replica within progressDeadlineSeconds"
@@ -150,7 +155,7 @@ def model_status(
     verdicts = {
         ConditionType.ACCEPTED: refused or true(Reason.ACCEPTED),
         ConditionType.FITS: _judge_fits(facts),
-        ConditionType.WEIGHTS_READY: _judge_weights(entries),
+        ConditionType.WEIGHTS_READY: _judge_weights(facts, entries),
         ConditionType.AVAILABLE: _judge_available(entries),
         ConditionType.DEGRADED: _judge_degraded(facts, entries),
         ConditionType.PROGRESSING: _judge_progress(facts, entries),
@@ -194,7 +199,11 @@ def _judge_fits(facts: Sequence[VariantFacts]) -> Verdict:
     return true(Reason.SIZE_UNKNOWN if unsized else Reason.FITS, "; ".join(f.fit_message for f in facts))
 
 
-def _judge_weights(entries: Sequence[VariantStatus]) -> Verdict:
+def _judge_weights(facts: Sequence[VariantFacts], entries: Sequence[VariantStatus]) -> Verdict:
+    for fact in facts:
+        if fact.weights is not None and not fact.weights.there and fact.invalid is None:
+            _, reason, message = judge_download(fact.weights, node=fact.node or "")
+            return false(reason, f"variant {fact.variant.name}: {message}")
     for entry in entries:
         if entry.state is VariantState.AVAILABLE:
             return true(Reason.WEIGHTS_FOUND, entry.model_digest or "")

@@ -1,9 +1,12 @@
 """Where weights come from: `package://`, `file://` and `pvc://` sources become files on this machine.
 
+Those of `hf://`, `s3://` and `http(s)://` were brought to the machine's store before: see `weights/`.
+
 Everything here runs while a replica starts and raises StartError with one sentence.
 """
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -11,6 +14,8 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 from hearth_serve.errors import DigestMismatchError, StartError, WeightsMissingError
+from hearth_serve.weights.remote import SCHEMES, source_key
+from hearth_serve.weights.settings import open_store
 
 MODELS_ROOT = Path("/models")
 """Where claims are mounted on a managed node, each under its name (the operator mounts them there)."""
@@ -33,7 +38,7 @@ def locate(source: str, *, pattern: str, models_root: Path = MODELS_ROOT) -> Pat
     """Return the one file that `source` names; `pattern` (such as `*.gguf`) finds it where a folder is named."""
     scheme, separator, rest = source.partition("://")
     if not separator or not rest:
-        raise StartError(f"Model source {source!r} is not package://..., file:///... or pvc://....")
+        raise StartError(f"Model source {source!r} is not package://..., file:///..., pvc://..., hf://... or a URL.")
     if scheme == "package":
         return _in_package(rest, pattern=pattern, source=source)
     if scheme == "file":
@@ -42,6 +47,8 @@ def locate(source: str, *, pattern: str, models_root: Path = MODELS_ROOT) -> Pat
         claim, _, inside = rest.partition("/")
         _refuse_parents(inside, source=source)
         return _on_disk(models_root / claim / inside, pattern=pattern, source=source)
+    if scheme in SCHEMES:
+        return _in_store(source, pattern=pattern)
     raise StartError(f"Model source {source!r} has the unknown scheme {scheme!r}.")
 
 
@@ -72,6 +79,21 @@ def _on_disk(path: Path, *, pattern: str, source: str) -> Path:
     if not path.is_file():
         raise WeightsMissingError(f"Model file {path} of source {source!r} does not exist on this node.")
     return path
+
+
+def _in_store(source: str, *, pattern: str) -> Path:
+    """Return what was downloaded, kept from being evicted while this process lives."""
+    try:
+        store = open_store(os.environ)
+        key = source_key(source)
+        if store.entry(key) is not None:
+            store.hold(key)
+        if store.entry(key) is None:  # also where it was evicted in between
+            raise WeightsMissingError(f"Model source {source!r} is not in the store {store.root}: it was not brought.")
+        store.touch(key)
+    except (OSError, ValueError) as error:
+        raise StartError(f"The machine's store of weights cannot be used: {error}.") from error
+    return _only(_first_parts(sorted(store.tree(key).rglob(pattern))), source=source, wanted=pattern)
 
 
 def _refuse_parents(inside: str, *, source: str) -> None:

@@ -61,6 +61,7 @@ class Job:
         moving = self.state is WeightsState.DOWNLOADING and span > 0
         return SourceStatus(
             source=self.wanted.source,
+            sha256=self.wanted.sha256,
             resolved=self.resolved,
             state=self.state,
             done=self.done,

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from hearth_api.wire.weights import WeightsCode
 from hearth_serve.weights.errors import WeightsError
 
+SCHEMES = frozenset({"hf", "s3", "http", "https"})
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
@@ -58,7 +59,7 @@ class Listing:
 def parse_remote(source: str) -> Remote:
     """Split a source. Raises WeightsError SourceInvalid."""
     scheme, separator, rest = source.partition("://")
-    if not separator or scheme not in {"hf", "s3", "http", "https"} or any(c.isspace() for c in source):
+    if not separator or scheme not in SCHEMES or any(c.isspace() for c in source):
         raise _invalid(f"{source!r} is not hf://, s3://, https:// or http://.")
     if ".." in PurePosixPath(unquote(rest)).parts or "\\" in rest or "\x00" in unquote(rest):
         raise _invalid(f"{source!r} leaves its folder.")
