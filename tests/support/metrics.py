@@ -4,4 +4,10 @@ LIVE_SERIES = {
     "hearth_gateway_slots": {"model", "variant", "state"},
     "hearth_gateway_queue_length": {"model", "priority"},
     "hearth_gateway_catalog_synced": set(),
+    "hearth_node_yielding": {"node"},
+    "hearth_machine_memory_total_bytes": {"node"},
+    "hearth_machine_memory_available_bytes": {"node"},
+    "hearth_machine_gpu_memory_used_bytes": {"node", "gpu"},
+    "hearth_machine_gpu_utilization_ratio": {"node", "gpu"},
+    "hearth_machine_power_watts": {"node", "part"},
 }

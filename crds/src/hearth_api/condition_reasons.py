@@ -33,6 +33,17 @@ REASONS_OF: Mapping[ConditionType, tuple[Reason, ...]] = {
         Reason.VERSION_UNSUPPORTED,
         Reason.NOT_OBSERVED,
     ),
+    ConditionType.YIELDING: (
+        Reason.HOSTING,
+        Reason.OWNER_ACTIVE,
+        Reason.GPU_IN_USE,
+        Reason.MEMORY_SHORT,
+        Reason.ON_BATTERY,
+        Reason.OWNER_HOURS,
+        Reason.MACHINE_SILENT,
+        Reason.INVALID_SPEC,
+        Reason.NOT_OBSERVED,
+    ),
     ConditionType.ACCEPTED: (Reason.ACCEPTED, Reason.ALIAS_TAKEN, Reason.INVALID_SPEC),
     ConditionType.FITS: _FIT,
     ConditionType.WEIGHTS_READY: (
@@ -53,6 +64,11 @@ REASONS_OF: Mapping[ConditionType, tuple[Reason, ...]] = {
     # Of a single variant that does not serve, Available repeats the reason.
     ConditionType.AVAILABLE: (
         Reason.SERVING,
+        Reason.OWNER_ACTIVE,
+        Reason.GPU_IN_USE,
+        Reason.MEMORY_SHORT,
+        Reason.ON_BATTERY,
+        Reason.OWNER_HOURS,
         Reason.NO_VARIANT_AVAILABLE,
         Reason.LOADING,
         Reason.ROLLING_OUT,

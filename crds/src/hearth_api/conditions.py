@@ -29,6 +29,7 @@ class ConditionType(StrEnum):
 
     REACHABLE = "Reachable"
     RAY_VERSION_SUPPORTED = "RayVersionSupported"
+    YIELDING = "Yielding"
     ACCEPTED = "Accepted"
     FITS = "Fits"
     WEIGHTS_READY = "WeightsReady"

@@ -42,6 +42,13 @@ class Reason(StrEnum):
     POD_FAILED = "PodFailed", "The managed node's pod cannot run; the message has the container's state."
     AUTHENTICATION_FAILED = "AuthenticationFailed", "The machine answered but refused the token."
     RAY_NODE_NOT_FOUND = "RayNodeNotFound", "Ray answered but none of its nodes is alive and carries the labels."
+    HOSTING = "Hosting", "Nothing that spec.availability names calls for the machine: models may run there."
+    OWNER_ACTIVE = "OwnerActive", "Somebody uses the machine: its models go elsewhere and come back later."
+    GPU_IN_USE = "GpuInUse", "Another program holds a card's memory: the models leave it."
+    MEMORY_SHORT = "MemoryShort", "The machine is short of main memory: its models leave it."
+    ON_BATTERY = "OnBattery", "The machine runs on its battery: its models leave it."
+    OWNER_HOURS = "OwnerHours", "It is a time that spec.availability.hours gives to the owner."
+    MACHINE_SILENT = "MachineSilent", "The machine does not tell what spec.availability asks for; the message says why."
     RAY_NODES_MISSING = "RayNodesMissing", "Ray answers, but fewer of its nodes are alive than spec.external.rayNodes."
     ENDPOINT_TAKEN = "EndpointTaken", "Another Hearth writes to the same Ray; this one writes nothing there."
     VERSION_SUPPORTED = "VersionSupported", "The node runs a Ray that Hearth can drive."
@@ -128,13 +135,18 @@ PASSING: frozenset[Reason] = frozenset(
         Reason.EMBEDDING_MODEL_NOT_READY,
         Reason.EMPTY,
         Reason.ERASING,
+        Reason.GPU_IN_USE,
         Reason.INDEXING,
         Reason.KNOWLEDGE_BASE_NOT_READY,
         Reason.LOADING,
+        Reason.MEMORY_SHORT,
         Reason.NEVER_RAN,
         Reason.NODE_NOT_READY,
         Reason.NODE_STARTING,
         Reason.NOT_OBSERVED,
+        Reason.ON_BATTERY,
+        Reason.OWNER_ACTIVE,
+        Reason.OWNER_HOURS,
         Reason.RECOVERING,
         Reason.ROLLING_OUT,
         Reason.RUNNING,

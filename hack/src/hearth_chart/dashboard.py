@@ -48,6 +48,25 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
         ),
     ),
     (
+        "Machines that joined",
+        (
+            Panel("Left to their owner", "short", (("hearth_node_yielding", "{{node}}"),), "stat"),
+            Panel(
+                "Main memory that is free",
+                "percentunit",
+                (
+                    (
+                        "hearth_machine_memory_available_bytes / hearth_machine_memory_total_bytes",
+                        "{{node}}",
+                    ),
+                ),
+            ),
+            Panel("Memory of cards", "bytes", (("hearth_machine_gpu_memory_used_bytes", "{{node}} {{gpu}}"),)),
+            Panel("Cards at work", "percentunit", (("hearth_machine_gpu_utilization_ratio", "{{node}} {{gpu}}"),)),
+            Panel("Power", "watt", (("hearth_machine_power_watts", "{{node}} {{part}}"),)),
+        ),
+    ),
+    (
         "Answers",
         (
             Panel(

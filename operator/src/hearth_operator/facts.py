@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from hearth_api.reasons import Reason
 from hearth_api.wire.serve import ServeInfo
 from hearth_api.wire.weights import SourceStatus
 
@@ -99,6 +100,21 @@ class WeightsFacts:
     """What the machine says of them; None: nothing yet."""
     trouble: str | None = None
     """Why the machine's downloads could not be started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestFacts:
+    """How it stands with a machine's owner."""
+
+    yields: bool
+    reason: Reason
+    message: str = ""
+    asked: bool = True
+    """Whether the machine told anything yet."""
+    trouble: tuple[Reason, str] | None = None
+    """Why the rules cannot be judged now."""
+    untold: tuple[str, ...] = ()
+    """Rules whose matter the machine cannot tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

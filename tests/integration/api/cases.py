@@ -62,6 +62,16 @@ EXTERNAL: Json = _object(
             "rayNodes": 2,
         },
         "accelerator": {"type": "Metal", "memory": "448Gi"},
+        "availability": {
+            "ownerActiveSeconds": 600,
+            "othersGpuMemory": "2Gi",
+            "freeMemory": "8Gi",
+            "onBattery": True,
+            "hours": [{"days": ["Sat"], "begin": "18:00", "end": "01:30"}],
+            "timeZone": "Europe/Berlin",
+            "drainSeconds": 30,
+            "returnSeconds": 300,
+        },
     },
     {},
 )
@@ -319,6 +329,12 @@ PATTERNS: dict[str, tuple[TextMaker, tuple[str, ...], tuple[str, ...]]] = {
     r"^[0-9]+(\.[0-9]{1,9})?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$": (
         _begin("1", "0"), ("0", "250m", "1.5", "3Gi", "50M"), ("", "-1", "1e3", "3 Gi", "3GB", "3gi", ".5", "1.", "x"),
     ),
+    r"^([01][0-9]|2[0-3]):[0-5][0-9]$": (
+        lambda length: "18:000000"[:length], ("00:00", "23:59"), ("", "24:00", "7:00", "12:60", "12", "noon"),
+    ),
+    r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$": (
+        lambda length: "23:300000"[:length], ("00:00", "24:00"), ("", "24:01", "7:00", "12:60", "12"),
+    ),
     r"^\S+$": (_plain, ("a", "registry:5000/x@sha256:0"), ("", "a b")),
     r"^/[^:]*$": (_begin("/"), ("/models", "/"), ("", "models", "/a:b")),
     r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?$": (
@@ -394,6 +410,12 @@ RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
     ("InferenceNode", "spec.managed", "!has(self.managed) || self.accelerator.type != 'CUDA' || self.managed.gpus > 0"): (
         MANAGED, (_at("spec.accelerator.type", "CUDA"), _at("spec.managed.gpus", 1)),
         (_at("spec.accelerator.type", "CUDA"), _at("spec.managed.gpus", 0)),
+    ),
+    ("InferenceNode", "spec.availability", "self.type == 'External' || !has(self.availability)"): (
+        MANAGED, (), (_at("spec.availability", {"onBattery": True}),),
+    ),
+    ("InferenceNode", "spec.availability.hours.end", "self.begin != self.end"): (
+        EXTERNAL, (_at("spec.availability.hours[].end", "24:00"),), (_at("spec.availability.hours[].end", "18:00"),),
     ),
     (
         "InferenceNode", "spec.accelerator",

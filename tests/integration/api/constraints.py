@@ -105,6 +105,8 @@ def make_items(schema: Json, first: Any, count: int, patterns: dict[str, TextMak
     if schema["items"].get("type") == "object":
         keys = schema.get("x-kubernetes-list-map-keys", [])
         return [first | dict.fromkeys(keys, f"n{number}") for number in range(count)]
+    if choices := schema["items"].get("enum"):
+        return [choices[number % len(choices)] for number in range(count)]
     return [f"{first}{chr(97 + number // 26)}{chr(97 + number % 26)}" for number in range(count)]
 
 

@@ -13,6 +13,7 @@ from hearth_api.wire.serve import ProbeResult, ServeInfo
 from hearth_operator.clients.http import HttpStatusError
 from hearth_operator.errors import UnreachableError
 from hearth_operator.facts import RayNode
+from hearth_operator.reconcile.guest import stop_watching_guests
 from hearth_operator.reconcile.loop import Reconciler
 from hearth_operator.reconcile.metrics import Metrics
 from hearth_operator.reconcile.probing import stop_watching
@@ -111,9 +112,13 @@ class Models:
 class House:
     """Two machines, one model with a variant on each, and the operator's workers."""
 
-    def __init__(self, *, names: tuple[str, ...] = ("desk", "rack"), failback: int = 30, status: Any = None) -> None:
+    def __init__(
+        self, *, names: tuple[str, ...] = ("desk", "rack"), failback: int = 30, status: Any = None, nodes: Any = ()
+    ) -> None:
         self.machines = {name: Machine(name) for name in names}
-        nodes = [managed_node(name, memory="8Gi", cpu="4") for name in names]
+        given = {node.metadata.name: node for node in nodes}
+        nodes = [given.get(name) or managed_node(name, memory="8Gi", cpu="4") for name in names]
+        self.front: Any = None
         chat = model(
             "chat",
             *(variant(name, node=name) for name in names),
@@ -139,6 +144,7 @@ class House:
             clock=loop.time,
             ray=ray,
             model=Models(self.machines),
+            front=self.front,
             wake=lambda key, *, delay=0.0: queue.add(key, delay=delay),
             wrote=self._wrote,
         )
@@ -155,6 +161,7 @@ class House:
 
     async def __aexit__(self, *_: object) -> None:
         stop_watching(self.ctx)
+        stop_watching_guests(self.ctx)
         while not self.task.done():  # before Python 3.12 wait_for can lose a cancellation
             self.task.cancel()
             await asyncio.sleep(0.1)

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from hearth_api.kinds.base import (
+    AS_SET,
     ApiModel,
     PrinterColumn,
     Resource,
@@ -150,6 +151,61 @@ class Reserve(ApiModel):
     """Memory that models never take."""
 
 
+class Weekday(StrEnum):
+    """A day of the week."""
+
+    MONDAY = "Mon"
+    TUESDAY = "Tue"
+    WEDNESDAY = "Wed"
+    THURSDAY = "Thu"
+    FRIDAY = "Fri"
+    SATURDAY = "Sat"
+    SUNDAY = "Sun"
+
+
+class OwnerHours(ApiModel):
+    """A part of the day that belongs to the owner."""
+
+    rules = (
+        Rule(
+            field="end",
+            cel="self.begin != self.end",
+            message="end must not be the same as begin: for the whole day say 00:00 to 24:00",
+            holds=lambda hours: hours.begin != hours.end,
+        ),
+    )
+
+    days: Annotated[tuple[Weekday, ...], Field(max_length=7, json_schema_extra=AS_SET)] = ()
+    """Days on which it begins; empty: every day."""
+    begin: Annotated[str, Field(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    """Like 18:00."""
+    end: Annotated[str, Field(max_length=5, pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
+    """Like 23:30; earlier than begin: on the next day."""
+
+
+class Availability(ApiModel):
+    """When the node leaves its machine to the owner. Each rule that is given is one reason to go; a machine that
+    cannot tell what a rule asks for is never left for it. Needs a machine that joined (hack/node).
+    """
+
+    owner_active_seconds: Annotated[int, Field(ge=10, le=86_400)] | None = None
+    """Go when somebody used keyboard or mouse within this time."""
+    others_gpu_memory: Quantity | None = None
+    """Go when processes that are not Hearth's hold more than this of a card: a game, a render."""
+    free_memory: Quantity | None = None
+    """Go when less main memory than this could be had without swapping."""
+    on_battery: bool = False
+    """Go when the machine runs on its battery."""
+    hours: Annotated[tuple[OwnerHours, ...], Field(max_length=16)] = ()
+    """Go at these times."""
+    time_zone: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9+_/-]*$")] = "Etc/UTC"
+    """Of the hours, as Europe/Berlin."""
+    drain_seconds: Annotated[int, Field(ge=0, le=600)] = 30
+    """How long answers that have begun may take to their end before the models go. None are begun meanwhile."""
+    return_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
+    """How long every reason must be gone before the models come back."""
+
+
 def _accelerator_memory_given(spec: "InferenceNodeSpec") -> bool:
     managed_cpu = spec.type is NodeType.MANAGED and spec.accelerator.type is AcceleratorType.CPU
     return managed_cpu or spec.accelerator.memory is not None
@@ -183,6 +239,13 @@ class InferenceNodeSpec(ApiModel):
             holds=_accelerator_memory_given,
             reason="FieldValueRequired",
         ),
+        Rule(
+            field="availability",
+            cel="self.type == 'External' || !has(self.availability)",
+            message="availability is only for type External: a pod is bounded by its resources, remove it",
+            holds=lambda spec: spec.type is NodeType.EXTERNAL or spec.availability is None,
+            reason="FieldValueForbidden",
+        ),
     )
 
     suspend: bool = False
@@ -197,6 +260,8 @@ class InferenceNodeSpec(ApiModel):
     """What computes."""
     reserve: Reserve = Reserve()
     """What is kept for the owner."""
+    availability: Availability | None = None
+    """When the machine is left to its owner; absent: never."""
 
 
 class NodeCapacity(ApiModel):

@@ -1,4 +1,4 @@
-"""The front of a joined machine: its certificate, as the machine tells it and takes a new one."""
+"""The front of a joined machine: what it tells of itself, and its certificate, as it shows it and takes a new one."""
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -8,6 +8,7 @@ import aiohttp
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
+from hearth_api.wire.machine import MachineFacts
 from hearth_operator.clients.http import call_json, trust
 from hearth_operator.clients.model import Access
 from hearth_operator.errors import UnreachableError
@@ -34,6 +35,9 @@ class FrontApi(Protocol):
     async def certificate(self, now: datetime) -> CertificateState:
         """Return what it shows, and tell it what time it is."""
 
+    async def machine(self) -> MachineFacts:
+        """Return what it tells of itself now."""
+
     async def request(self) -> bytes:
         """Have it make a key; return the request (PEM)."""
 
@@ -53,6 +57,14 @@ class FrontClient:
         """Return what it shows, and tell it what time it is."""
         date = format_datetime(now.astimezone(UTC), usegmt=True)
         return _state(await self._call("GET", "/hearth/certificate", headers={"Date": date}))
+
+    async def machine(self) -> MachineFacts:
+        """Return what it tells of itself now."""
+        answer = await self._call("GET", "/hearth/machine")
+        try:
+            return MachineFacts.model_validate(answer)
+        except ValidationError as error:
+            raise UnreachableError("UnexpectedAnswer", "the answer is not that of a joined machine") from error
 
     async def request(self) -> bytes:
         """Have it make a key; return the request (PEM)."""

@@ -29,6 +29,7 @@ from hearth_operator.handlers.http import build_app
 from hearth_operator.handlers.watch import Watcher, kopf_settings
 from hearth_operator.reconcile.context import FLEET, RELEASE, Context
 from hearth_operator.reconcile.glance import Glance
+from hearth_operator.reconcile.guest import stop_watching_guests
 from hearth_operator.reconcile.loop import Reconciler
 from hearth_operator.reconcile.metrics import Metrics
 from hearth_operator.reconcile.probing import stop_watching
@@ -87,8 +88,10 @@ async def run_operator(
         ctx = build_context(settings, kube, outside or real_outside(session, settings), queue, metrics=metrics)
         stack.callback(stop_watching, ctx)
         stack.callback(stop_watching_weights, ctx)
+        stack.callback(stop_watching_guests, ctx)
         pulse = Pulse(queue=queue, bounds=settings.bounds, work=Heart(time.monotonic), watch=Heart(time.monotonic))
         metrics.watch(queue, pulse.work)
+        metrics.tell_machines(lambda: ctx.world.guests)
         app = build_app(metrics, ready=ready.is_set, trouble=pulse.trouble)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSING_SECONDS)
         await runner.setup()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from hearth_api.kinds import InferenceNode
 from hearth_api.reasons import Reason
 from hearth_api.wire.weights import WantedWeights
 from hearth_operator import names
@@ -13,6 +14,7 @@ from hearth_operator.clients.ray import RayApi
 from hearth_operator.errors import InvalidSpecError
 from hearth_operator.plan.aliases import taken_by
 from hearth_operator.plan.capacity import Plan
+from hearth_operator.plan.guest import Phase
 from hearth_operator.plan.revisions import Application, Setback, dress, echo_problem, fingerprint, foreign_writer
 from hearth_operator.plan.rollout import Way
 from hearth_operator.plan.serve_document import ServePlan, build_application, pin_labels, plan_put
@@ -79,6 +81,11 @@ def _taken(ctx: Context, fleet: Fleet, state: EndpointState) -> str:
     )
 
 
+def _is_left(ctx: Context, node: InferenceNode) -> bool:
+    """Whether nothing of ours may be on the node."""
+    return node.spec.suspend or ctx.world.stay(node.metadata.name).phase is Phase.AWAY
+
+
 async def _wishes(ctx: Context, fleet: Fleet, state: EndpointState) -> Wishes:
     """Return what the specs ask of this endpoint. A resource that cannot be built now keeps what it has there."""
     placed = placements(ctx, fleet)
@@ -92,7 +99,7 @@ async def _wishes(ctx: Context, fleet: Fleet, state: EndpointState) -> Wishes:
         for order, variant in enumerate(model.spec.variants):
             placement = placed[names.app_name(model.metadata.name, variant.name)]
             node = fleet.nodes.get(placement.node or variant.node.name or "")
-            if node is not None and (node.metadata.name not in state.nodes or node.spec.suspend):
+            if node is not None and (node.metadata.name not in state.nodes or _is_left(ctx, node)):
                 continue
             held.add(placement.app)
             if node is None or not placement.fits or model.metadata.name in refused:

@@ -1,6 +1,6 @@
 """The operator's own figures. Heartbeats live here, not in any status."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from importlib.metadata import version
 from platform import python_version
@@ -9,8 +9,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from hearth_operator.names import MODEL, SOURCE
+from hearth_operator.reconcile.machine_metrics import MachineCollector
 from hearth_operator.reconcile.pulse import Heart
 from hearth_operator.reconcile.queue import KeyedQueue
+from hearth_operator.reconcile.world import GuestWatch
 
 
 class Metrics:
@@ -85,6 +87,10 @@ class Metrics:
 
         build = Gauge("hearth_operator_build_info", "1", ["version", "python"], registry=self.registry)
         build.labels(version("hearth-operator"), python_version()).set(1)
+
+    def tell_machines(self, guests: Callable[[], Mapping[str, GuestWatch]]) -> None:
+        """Have what joined machines tell of themselves read from there."""
+        self.registry.register(MachineCollector(guests))
 
     def watch(self, queue: KeyedQueue, heart: Heart) -> None:
         """Have what is asked for read from the queue and the loop."""

@@ -14,6 +14,7 @@ from hearth_operator.plan.aliases import taken_by
 from hearth_operator.plan.capacity import Placement, Plan
 from hearth_operator.plan.difference import covers
 from hearth_operator.plan.fit.need import status_of
+from hearth_operator.plan.guest import Phase
 from hearth_operator.plan.revisions import carries
 from hearth_operator.plan.serve_document import build_application, pin_labels
 from hearth_operator.plan.weights import is_there, loaded_weights, remote_weights, told_of
@@ -113,7 +114,7 @@ def _observe(ctx: Context, model: ModelDeployment, variant: Variant, fleet: Flee
     if model.spec.suspend:
         forget_serving(ctx, app_name)
         return facts
-    if node.spec.suspend or ray.taken:
+    if node.spec.suspend or ray.taken or ctx.world.stay(node.metadata.name).phase is Phase.AWAY:
         forget_serving(ctx, app_name)
         return facts
     serving, asked = observe_serving(
@@ -159,6 +160,9 @@ def _with_node(ctx: Context, facts: VariantFacts, model: ModelDeployment, node: 
         facts,
         node=node.metadata.name,
         node_suspended=node.spec.suspend,
+        yielding=(stay.reason, f"InferenceNode {node.metadata.name} is left to its owner: {stay.message}")
+        if (stay := ctx.world.stay(node.metadata.name)).yields
+        else None,
         url=serve_url + names.route_prefix(model.metadata.name, facts.variant.name),
         token_ref=SecretKeyRef(name=secret, key="token"),
         ca_ref=SecretKeyRef(name=secret, key="ca.crt"),

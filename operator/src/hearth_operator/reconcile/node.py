@@ -11,6 +11,7 @@ from hearth_operator.plan.capacity import allocatable, planned_memory
 from hearth_operator.plan.serve_document import pin_labels
 from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.endpoint import register
+from hearth_operator.reconcile.guest import forget_guest, guest_facts, watch_guest
 from hearth_operator.reconcile.objects import apply_objects
 from hearth_operator.reconcile.observe import glance_at_fleet
 from hearth_operator.reconcile.placing import glance_at_placements
@@ -52,6 +53,7 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
     pod = PodFacts()
     if node.spec.managed is not None and not facts.reachable:
         pod = pod_facts(await ctx.kube.list_all("Pod", labels={names.LABEL_KIND: names.NODE, names.LABEL_NAME: name}))
+    guest = watch_guest(ctx, node, url=urls[0])
     fleet = await glance_at_fleet(ctx)
     placed = [p for p in glance_at_placements(ctx, fleet).values() if p.reserved is not None and p.node == name]
     room = allocatable(node)
@@ -65,6 +67,7 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
         millicores=room.millicores,
         planned=planned_memory(placed, name),
         models=[p.app for p in placed],
+        guest=guest_facts(node, guest),
         # The Deployment carries it by now; a machine of somebody else's is not ours to restart.
         last_restart=asked_restart(node) if node.spec.managed is not None else node.status.last_restart,
         now=ctx.now(),
@@ -84,6 +87,7 @@ async def _observe(ctx: Context, node: InferenceNode, urls: tuple[str, str]) -> 
 
 def forget_node(ctx: Context, name: str) -> None:
     """Drop a node that is gone from its endpoint."""
+    forget_guest(ctx, name)
     for state in ctx.world.endpoints.values():
         if name in state.nodes:
             state.nodes.discard(name)

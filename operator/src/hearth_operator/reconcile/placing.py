@@ -13,6 +13,8 @@ def ready_nodes(ctx: Context, fleet: Fleet) -> set[str]:
     for name, node in fleet.nodes.items():
         endpoint = ctx.world.endpoint_of(name)
         if endpoint is not None and node_ready(endpoint.facts, node, pin_labels(node)):
+            if ctx.world.stay(name).yields:
+                continue
             result.add(name)
     return result
 

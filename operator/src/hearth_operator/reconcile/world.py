@@ -6,11 +6,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from hearth_api.reasons import Reason
+from hearth_api.wire.machine import MachineFacts
 from hearth_api.wire.weights import WeightsReport
 from hearth_operator.clients.model import Access
 from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts, SourceFacts
 from hearth_operator.plan.failback import Memory
+from hearth_operator.plan.guest import Stay
 from hearth_operator.plan.revisions import Record, Setback
+
+HOSTING = Stay()
 
 
 @dataclass(slots=True)
@@ -106,6 +111,19 @@ class WeightsWatch:
 
 
 @dataclass(slots=True)
+class GuestWatch:
+    """One machine outside the cluster, as the task that watches it found it."""
+
+    url: str
+    stay: Stay = field(default_factory=Stay)
+    facts: MachineFacts | None = None
+    trouble: tuple[Reason, str] | None = None
+    """Why the rules cannot be judged; what was decided before stays."""
+    access: Access | None = None
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
 class World:
     """All of it."""
 
@@ -113,6 +131,8 @@ class World:
     serving: dict[str, ServingState] = field(default_factory=dict)
     weights: dict[str, WeightsWatch] = field(default_factory=dict)
     """By node, where something must be brought."""
+    guests: dict[str, GuestWatch] = field(default_factory=dict)
+    """By node, of machines outside the cluster."""
     failback: dict[str, Memory] = field(default_factory=dict)
     """uid of a model -> who served, and who came and went."""
     rollouts: dict[tuple[str, str], tuple[int | None, float]] = field(default_factory=dict)
@@ -138,6 +158,11 @@ class World:
     def endpoint_of(self, node: str) -> EndpointState | None:
         """Return the endpoint of a node."""
         return next((e for e in self.endpoints.values() if node in e.nodes), None)
+
+    def stay(self, node: str) -> Stay:
+        """Return how it stands with a node's owner."""
+        watch = self.guests.get(node)
+        return watch.stay if watch is not None else HOSTING
 
     def names(self, kind: str) -> Iterable[str]:
         """Return the known resources of a kind."""

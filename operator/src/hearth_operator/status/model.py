@@ -26,6 +26,8 @@ class VariantFacts:
     variant: Variant
     node: str | None = None
     node_suspended: bool = False
+    yielding: tuple[Reason, str] | None = None
+    """Why the node is left to its owner now."""
     node_supported: bool = True
     reach: Reach = Reach.NOT_OBSERVED
     reach_message: str = ""
@@ -89,6 +91,8 @@ def _state(facts: VariantFacts, *, suspended: bool) -> tuple[VariantState, Reaso
     if suspended or facts.node_suspended:
         what = "spec.suspend is true" if suspended else f"InferenceNode {facts.node} is suspended"
         return VariantState.SUSPENDED, Reason.SUSPENDED, what
+    if facts.yielding is not None:
+        return VariantState.SUSPENDED, *facts.yielding
     if facts.invalid is not None:
         return VariantState.FAILED, facts.invalid_reason, facts.invalid
     if facts.node is None or (not facts.fits and facts.app is None):
@@ -220,7 +224,7 @@ def _judge_available(entries: Sequence[VariantStatus]) -> Verdict:
             return true(Reason.SERVING, f"variant {entry.name} on {entry.node} answered a probe{ray}")
     said = "; ".join(f"variant {e.name}: {e.message or e.reason}" for e in entries)
     if entries and all(e.state is VariantState.SUSPENDED for e in entries):
-        return false(Reason.SUSPENDED, said)
+        return false(_reason(entries[0]), said)
     unreachable = [e for e in entries if e.state is VariantState.UNREACHABLE]
     if unreachable or any(e.reason == Reason.NOT_OBSERVED for e in entries):
         return unknown(_reason(unreachable[0]) if unreachable else Reason.NOT_OBSERVED, said)

@@ -9,8 +9,9 @@ from hearth_api.kinds import InferenceNode
 from hearth_api.kinds.node import InferenceNodeStatus, NodeCapacity, PlannedCapacity
 from hearth_api.quantities import format_bytes, format_millicores
 from hearth_api.reasons import Reason
-from hearth_operator.facts import EndpointFacts, PodFacts, Reach
+from hearth_operator.facts import EndpointFacts, GuestFacts, PodFacts, Reach
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
+from hearth_operator.status.guest import judge_guest
 from hearth_operator.status.messages import plain
 
 OLDEST = (2, 54)
@@ -82,6 +83,7 @@ def node_status(
     models: Iterable[str],
     now: datetime,
     last_restart: str | None = None,
+    guest: GuestFacts | None = None,
 ) -> InferenceNodeStatus:
     """Return the status. `urls` are dashboard and Serve; memory in bytes."""
     generation = node.metadata.generation
@@ -92,6 +94,8 @@ def node_status(
         ConditionType.REACHABLE: judge_reach(facts, pod, pin=pin, machines=machines, managed=managed, seen=seen),
         ConditionType.RAY_VERSION_SUPPORTED: judge_version(facts.version or node.status.ray_version or ""),
     }
+    if guest is not None:
+        verdicts[ConditionType.YIELDING] = judge_guest(guest)
     if facts.taken:
         verdicts[ConditionType.READY] = false(Reason.ENDPOINT_TAKEN, facts.taken)
     if node.spec.suspend:
