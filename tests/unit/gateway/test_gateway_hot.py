@@ -71,6 +71,17 @@ async def test_embeddings_and_completions_pass_through():
     assert [path for _, path, _ in gateway.upstream.sent] == ["/v1/embeddings", "/v1/completions"]
 
 
+async def test_ranking_passes_through_to_a_model_for_it_and_to_no_other():
+    ranker = deployment("ranker", task="Rerank", variants=[variant(url="http://node:8000/ranker/cpu")])
+    gateway = Harness(source=MemoryCatalog(catalog(deployment(), ranker)))
+    body = {"query": "a", "documents": ["b", {"text": "c"}], "top_n": 1}
+    assert (await gateway.post("/v1/rerank", {"model": "ranker", **body})).status == 200
+    assert [path for _, path, _ in gateway.upstream.sent] == ["/v1/rerank"]
+    for path, model in (("/v1/rerank", "chat"), ("/v1/embeddings", "ranker"), (CHAT, "ranker")):
+        reply = await gateway.post(path, {**HELLO, "model": model, **body})
+        assert (reply.status, reply.json()["error"]["code"]) == (400, "wrong_task")
+
+
 async def test_an_error_that_the_model_explained_passes_as_it_is():
     body = b'{"error": {"message": "dimensions must be 384", "type": "invalid_request_error"}}'
     answer = Answer(status=400, content_type=b"application/json", body=body)

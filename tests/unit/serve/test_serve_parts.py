@@ -127,7 +127,7 @@ def test_errors_of_llama_cpp_become_openai_shaped(
 
 
 def test_onnx_does_not_chat(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="OnnxRuntime serves task Embed only"):
+    with pytest.raises(StartError, match="OnnxRuntime serves tasks Embed and Rerank only"):
         load_engine(serve_args(tmp_path / "token", engine="OnnxRuntime"))
 
 

@@ -192,7 +192,7 @@ async def test_info_is_the_contract(tmp_path: Path) -> None:
     assert info.memory.peak >= info.memory.now > 0
 
 
-@pytest.mark.parametrize("task", [Task.CHAT, Task.EMBED])
+@pytest.mark.parametrize("task", [Task.CHAT, Task.EMBED, Task.RERANK])
 async def test_probe_computes_one_token_or_vector(tmp_path: Path, task: Task) -> None:
     engine = FakeEngine(words=("a",))
     call = await Call(make_app(engine, tmp_path, task=task), "POST", "/probe").run()
@@ -241,6 +241,39 @@ async def test_embeddings_in_both_encodings_with_prefixes_and_truncation(tmp_pat
 async def test_bad_embedding_requests_are_refused(tmp_path: Path, body: object) -> None:
     call = await Call(make_app(FakeEngine(), tmp_path, task=Task.EMBED), "POST", "/v1/embeddings", body).run()
     assert call.status == 400, call.json
+
+
+async def test_documents_are_ranked_best_first(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    app = make_app(engine, tmp_path, task=Task.RERANK)
+    documents = ["aa", {"text": "aaaa"}, "bb"]
+    body = {"query": "q", "documents": documents, "return_documents": True}
+    call = await Call(app, "POST", "/v1/rerank", body).run()
+    assert engine.texts == [["q", "aa", "aaaa", "bb"]]
+    assert [(r["index"], r["relevance_score"], r["document"]["text"]) for r in call.json["results"]] == [
+        (1, 0.04, "aaaa"), (0, 0.02, "aa"), (2, 0.02, "bb"),
+    ]  # fmt: skip
+    assert call.json["usage"] == {"prompt_tokens": 82, "total_tokens": 82, "truncated_inputs": [0]}
+    assert list(call.json)[-1] == "usage", "the gateway reads it at the end"
+    few = await Call(app, "POST", "/v1/rerank", {"query": "q", "documents": documents, "top_n": 1}).run()
+    assert few.json["results"] == [{"index": 1, "relevance_score": 0.04}]
+    assert (await Call(app, "POST", "/probe").run()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"query": "", "documents": ["a"]}, "query"),
+        ({"query": "q", "documents": []}, "documents"),
+        ({"query": "q", "documents": [""]}, "documents"),
+        ({"query": "q", "documents": ["a"] * 1001}, "documents"),
+        ({"query": "q", "documents": ["a"], "top_n": 0}, "top_n"),
+        ({"documents": ["a"]}, "query"),
+    ],
+)
+async def test_bad_rerank_requests_are_refused_and_name_the_field(tmp_path: Path, body: object, param: str) -> None:
+    call = await Call(make_app(FakeEngine(), tmp_path, task=Task.RERANK), "POST", "/v1/rerank", body).run()
+    assert (call.status, call.json["error"]["param"]) == (400, param)
 
 
 async def test_body_beyond_the_limit_is_413(tmp_path: Path) -> None:

@@ -175,10 +175,18 @@ class ModelDeploymentSpec(ApiModel):
         immutable("task", "make another ModelDeployment"),
         Rule(
             field="variants",
-            cel="self.task == 'Embed' || self.variants.all(v, v.engine != 'OnnxRuntime')",
-            message="variants[].engine OnnxRuntime is only for task Embed: use LlamaCpp or Transformers",
+            cel="self.task != 'Chat' || self.variants.all(v, v.engine != 'OnnxRuntime')",
+            message="variants[].engine OnnxRuntime is only for tasks Embed and Rerank: use LlamaCpp or Transformers",
             holds=lambda spec: (
-                spec.task is Task.EMBED or all(v.engine is not Engine.ONNX_RUNTIME for v in spec.variants)
+                spec.task is not Task.CHAT or all(v.engine is not Engine.ONNX_RUNTIME for v in spec.variants)
+            ),
+        ),
+        Rule(
+            field="variants",
+            cel="self.task != 'Rerank' || self.variants.all(v, v.engine != 'LlamaCpp')",
+            message="variants[].engine LlamaCpp is only for tasks Chat and Embed: use OnnxRuntime or Transformers",
+            holds=lambda spec: (
+                spec.task is not Task.RERANK or all(v.engine is not Engine.LLAMA_CPP for v in spec.variants)
             ),
         ),
         Rule(
@@ -199,7 +207,7 @@ class ModelDeploymentSpec(ApiModel):
     suspend: bool = False
     """Take the model away from its nodes; its name stays reserved."""
     task: Task
-    """Chat or Embed."""
+    """Chat, Embed, or Rerank: score documents for a query."""
     aliases: Annotated[
         tuple[Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")], ...],
         Field(max_length=16, json_schema_extra=AS_SET),

@@ -26,6 +26,7 @@ class Task(StrEnum):
 
     CHAT = "Chat"
     EMBED = "Embed"
+    RERANK = "Rerank"
 
 
 class CacheType(StrEnum):

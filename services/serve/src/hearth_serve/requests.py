@@ -14,6 +14,9 @@ DEFAULT_SYSTEM_PROMPT = "You are a helpful assistant. Answer truthfully and brie
 MAX_TEXTS = 2048
 """Texts per embeddings request, as OpenAI has it."""
 
+MAX_DOCUMENTS = 1000
+"""Per rerank request, as Cohere has it."""
+
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -140,6 +143,25 @@ class EmbeddingRequest(_Body):
         prefix = tunables.query_prefix if self.input_type == "query" else tunables.document_prefix
         given = [self.input] if isinstance(self.input, str) else self.input
         return [f"{prefix}{text}" for text in given]
+
+
+class RerankDocument(_Body):
+    """A document as some clients send it."""
+
+    text: Text
+
+
+class RerankRequest(_Body):
+    """`POST /v1/rerank`, as Jina, Cohere and vLLM have it."""
+
+    query: Text
+    documents: Annotated[list[Text | RerankDocument], Field(min_length=1, max_length=MAX_DOCUMENTS)]
+    top_n: Annotated[int, Field(ge=1)] | None = None
+    return_documents: bool = False
+
+    def texts(self) -> list[str]:
+        """Return the documents' texts."""
+        return [each if isinstance(each, str) else each.text for each in self.documents]
 
 
 Args = TypeVar("Args", bound=BaseModel)

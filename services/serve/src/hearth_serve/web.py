@@ -29,7 +29,7 @@ from hearth_serve.asgi import (
     until_gone,
 )
 from hearth_serve.auth import TokenFile
-from hearth_serve.engines.protocol import Embedded, Engine
+from hearth_serve.engines.protocol import Embedded, Engine, Reranked
 from hearth_serve.errors import ApiError
 from hearth_serve.fold import DONE, Fold, event
 from hearth_serve.logs import log
@@ -38,6 +38,7 @@ from hearth_serve.requests import (
     CompletionRequest,
     EmbeddingRequest,
     GenerateRequest,
+    RerankRequest,
     demand_dimensions,
 )
 from hearth_serve.slots import Slots
@@ -73,8 +74,10 @@ class ModelApp:
         if args.task is Task.CHAT:
             self._routes[("POST", "/v1/chat/completions")] = self._chat
             self._routes[("POST", "/v1/completions")] = self._complete
-        else:
+        elif args.task is Task.EMBED:
             self._routes[("POST", "/v1/embeddings")] = self._embed
+        else:
+            self._routes[("POST", "/v1/rerank")] = self._rerank
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -124,11 +127,13 @@ class ModelApp:
         await send_json(send, 200, info.to_json_object())
 
     async def _probe(self, _body: bytes, send: Send) -> None:
-        """Compute one token or one vector; 503 `overloaded` while all slots are busy (then /info's counter grows)."""
+        """Compute one token, vector or score; 503 `overloaded` while all slots are busy: then /info's counter grows."""
         start = self._clock()
         async with self.slots.take(wait=False):
             if self._args.task is Task.EMBED:
                 await self._engine.embed([PROBE_TEXT])
+            elif self._args.task is Task.RERANK:
+                await self._engine.rerank(PROBE_TEXT, [PROBE_TEXT])
             else:
                 async with aclosing(self._engine.stream_chat(PROBE_CHAT)) as chunks:
                     async for _ in chunks:
@@ -164,8 +169,22 @@ class ModelApp:
         answer = {"object": "list", "model": self._args.model_id, "data": data, "usage": _usage(result)}
         await send_json(send, 200, answer)
 
+    async def _rerank(self, body: bytes, send: Send) -> None:
+        request = RerankRequest.parse(body)
+        texts = request.texts()
+        async with self.slots.take():
+            result = await self._engine.rerank(request.query, texts)
+        best = sorted(range(len(texts)), key=lambda n: (-result.scores[n], n))[: request.top_n]
+        found = [
+            {"index": n, "relevance_score": result.scores[n]}
+            | ({"document": {"text": texts[n]}} if request.return_documents else {})
+            for n in best
+        ]
+        answer = {"object": "list", "model": self._args.model_id, "results": found, "usage": _usage(result)}
+        await send_json(send, 200, answer)
 
-def _usage(result: Embedded) -> dict[str, object]:
+
+def _usage(result: Embedded | Reranked) -> dict[str, object]:
     usage: dict[str, object] = {"prompt_tokens": result.tokens, "total_tokens": result.tokens}
     if result.truncated:
         usage["truncated_inputs"] = list(result.truncated)

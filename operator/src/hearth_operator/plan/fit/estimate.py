@@ -68,7 +68,7 @@ def estimate(shape: Shape, work: Workload) -> Estimate | None:
 def _loaded_weights(shape: Shape, work: Workload) -> int | None:
     if work.engine is Engine.TRANSFORMERS and shape.parameters is not None:
         # Loaded as float32 on a processor and for embeddings, as bfloat16 otherwise, whatever the file has.
-        return shape.parameters * (4 if work.on_cpu or work.task is Task.EMBED else 2)
+        return shape.parameters * (4 if work.on_cpu or work.task is not Task.CHAT else 2)
     return weight_bytes(shape)
 
 
@@ -104,7 +104,7 @@ def _activations(shape: Shape, hidden: int, *, tokens: int, scores: int) -> int:
 
 def _llama_buffers(shape: Shape, work: Workload, hidden: int) -> int:
     """Return llama.cpp's compute buffers: scores over the vocabulary for a batch, activations, the attention mask."""
-    if work.task is Task.EMBED:  # a text is one batch, and no scores are computed
+    if work.task is not Task.CHAT:  # a text is one batch, and no scores are computed
         batch, scores = work.context_tokens, 0
     else:
         batch, scores = BATCH, BATCH * (shape.vocabulary or _VOCABULARY) * 4

@@ -13,6 +13,7 @@ AVAILABLE = "Available"
 UNREACHABLE = "Unreachable"
 CHAT = "Chat"
 EMBED = "Embed"
+RERANK = "Rerank"
 
 
 @dataclass(frozen=True, slots=True)

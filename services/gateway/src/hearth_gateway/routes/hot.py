@@ -1,4 +1,4 @@
-"""Chat, completions and embeddings: raw bodies in, raw bytes out."""
+"""Chat, completions, embeddings and ranking: raw bodies in, raw bytes out."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from hearth_gateway.asgi import (
     until_client_leaves,
 )
 from hearth_gateway.auth import Caller
-from hearth_gateway.catalog.model import CHAT, EMBED, Model
+from hearth_gateway.catalog.model import CHAT, EMBED, RERANK, Model
 from hearth_gateway.dispatch import Job
 from hearth_gateway.errors import BadRequestError, GatewayError, MethodError, UpstreamError
 from hearth_gateway.links import base_of
@@ -53,6 +53,7 @@ ROUTES: Mapping[str, Route] = {
         Route("/v1/chat/completions", task=CHAT, scope=KeyScope.CHAT, knowledge=True),
         Route("/v1/completions", task=CHAT, scope=KeyScope.CHAT),
         Route("/v1/embeddings", task=EMBED, scope=KeyScope.EMBED),
+        Route("/v1/rerank", task=RERANK, scope=KeyScope.EMBED),
     )
 }
 
@@ -68,7 +69,7 @@ class _Exchange:
 
 
 class HotRoutes:
-    """Serves the three routes. One instance for the whole process."""
+    """Serves them all. One instance for the whole process."""
 
     def __init__(self, state: State) -> None:
         self._state = state

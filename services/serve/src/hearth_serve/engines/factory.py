@@ -11,12 +11,14 @@ def load_engine(args: ServeArgs) -> Engine:
     """Load the model; takes seconds to minutes. Raises StartError with one sentence."""
     threads = choose_threads(wanted=args.threads, cores=available_cores(), num_cpus=args.num_cpus)
     if args.engine is EngineName.LLAMA_CPP:
+        if args.task is Task.RERANK:
+            raise StartError("Engine LlamaCpp serves tasks Chat and Embed only: use OnnxRuntime or Transformers.")
         from hearth_serve.engines.llamacpp import LlamaCppEngine
 
         return LlamaCppEngine.load(args, threads=threads)
     if args.engine is EngineName.ONNX_RUNTIME:
-        if args.task is not Task.EMBED:
-            raise StartError("Engine OnnxRuntime serves task Embed only.")
+        if args.task is Task.CHAT:
+            raise StartError("Engine OnnxRuntime serves tasks Embed and Rerank only.")
         from hearth_serve.engines.onnx import OnnxEngine
 
         return OnnxEngine.load(args, threads=threads)

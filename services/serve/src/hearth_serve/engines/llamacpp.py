@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from hearth_api.wire.serve import ServeArgs, Task
-from hearth_serve.engines.protocol import Body, Embedded, EngineFacts
+from hearth_serve.engines.protocol import Body, Embedded, EngineFacts, Reranked
 from hearth_serve.errors import ApiError, StartError, context_exceeded, invalid
 from hearth_serve.shapes.known import known_shape
 from hearth_serve.sources import Weights, demand_magic, load_weights, locate
@@ -147,6 +147,10 @@ class LlamaCppEngine:
                 read_bufsize=2**20,
             )
         return self._session
+
+    async def rerank(self, _query: object, _documents: object) -> Reranked:
+        """Refuse: llama.cpp serves no cross-encoders here."""
+        raise invalid("This engine does not rank: OnnxRuntime, Transformers and VLLM do.", param="model")
 
     async def close(self) -> None:
         """Close connections, then the server."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from hearth_api.wire.serve import ServeArgs, Task
 from hearth_serve.engines.folders import Folder, first_line, open_folder, open_tokenizer, template_of, words_of
-from hearth_serve.engines.protocol import Embedded, EngineFacts
+from hearth_serve.engines.protocol import Embedded, EngineFacts, Reranked
 from hearth_serve.engines.tokens.answers import Answers
 from hearth_serve.engines.tokens.batcher import Batcher
 from hearth_serve.engines.tokens.constraints import Constraints, Matcher
@@ -74,6 +74,10 @@ class MlxEngine(Answers):
     async def embed(self, _texts: object) -> Embedded:
         """Refuse: mlx-lm has no encoders."""
         raise invalid("This model chats; it does not embed.", param="model")
+
+    async def rerank(self, _query: object, _documents: object) -> Reranked:
+        """Refuse: MLX serves chats only."""
+        raise invalid("This model chats; it does not rank.", param="model")
 
 
 def _open_model(folder: Folder) -> Any:

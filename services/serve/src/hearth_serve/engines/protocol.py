@@ -82,6 +82,10 @@ class Engine(Protocol):
         """Compute one vector for each text."""
         ...
 
+    async def rerank(self, query: str, documents: Sequence[str]) -> Reranked:
+        """Score each document for a query. Raises ApiError where the model is no cross-encoder."""
+        ...
+
     async def close(self) -> None:
         """Give back what the engine holds."""
         ...

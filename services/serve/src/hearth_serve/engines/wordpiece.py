@@ -17,12 +17,15 @@ KNOWN_DIGESTS = {
 }
 
 
-def load_tokenizer(model: Path, *, digest: str, max_tokens: int) -> Any:
-    """Return a tokenizer without padding that cuts at `max_tokens` and keeps what it cut in `overflowing`."""
+def load_tokenizer(model: Path, *, digest: str, max_tokens: int, pairs: bool = False) -> Any:
+    """Return a tokenizer without padding that cuts at `max_tokens` and keeps what it cut in `overflowing`.
+
+    With `pairs` it takes nothing else, and cuts the second of each only.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its pool takes every core otherwise
     tokenizer = _open(model, digest=digest)
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length=max_tokens)
+    tokenizer.enable_truncation(max_length=max_tokens, strategy="only_second" if pairs else "longest_first")
     return tokenizer
 
 
