@@ -16,7 +16,7 @@ from hearth_api.wire.weights import WeightsArgs, WeightsOrders
 from hearth_serve.auth import TokenFile
 from hearth_serve.confine import confine_replica
 from hearth_serve.engines.factory import load_engine
-from hearth_serve.errors import ApiError, StartError
+from hearth_serve.errors import ApiError, EngineFailedError, StartError
 from hearth_serve.logs import log
 from hearth_serve.machine import source_hash
 from hearth_serve.requests import parse_settings
@@ -57,10 +57,13 @@ class Model:
     async def check_health(self) -> None:
         """Answer from the event loop, which never waits for tokens: a long prompt must not look like a dead model.
 
-        Raises where the engine says itself that it computes no more: Ray replaces the replica.
+        Raises where the engine says itself that it computes no more, or hangs: Ray replaces the replica.
         """
         if self._check is not None:
             await self._check()
+        if self._app.watchdog.hangs:
+            seconds = self._app.watchdog.silent_for()
+            raise EngineFailedError(f"The engine hangs: requests wait and no token came for {seconds:.0f} s.")
 
 
 @serve.ingress()

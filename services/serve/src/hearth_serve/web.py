@@ -42,6 +42,7 @@ from hearth_serve.requests import (
     demand_dimensions,
 )
 from hearth_serve.slots import Slots
+from hearth_serve.watchdog import Watchdog, patience
 
 Handler = Callable[[bytes, Send], Coroutine[Any, Any, None]]
 PROBE_CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "temperature": 0}
@@ -67,6 +68,9 @@ class ModelApp:
         self._token = token
         self._build = build
         self._clock = clock
+        self.watchdog = Watchdog(
+            limit=patience(engine.facts.context_tokens), tokens=lambda: engine.tokens_produced, clock=clock
+        )
         self._routes: dict[tuple[str, str], Handler] = {
             ("GET", "/info"): self._info,
             ("POST", "/probe"): self._probe,
@@ -97,7 +101,8 @@ class ModelApp:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], path_of(scope)
         if path == "/healthz" and method in ("GET", "HEAD"):
-            await send_json(send, 200, {"ok": True})
+            alive = not self.watchdog.hangs
+            await send_json(send, 200 if alive else 503, {"ok": alive})
             return
         self._token.check(header(scope, b"authorization"))
         handler = self._routes.get((method, path))
@@ -131,11 +136,13 @@ class ModelApp:
         start = self._clock()
         async with self.slots.take(wait=False):
             if self._args.task is Task.EMBED:
-                await self._engine.embed([PROBE_TEXT])
+                with self.watchdog.waiting():
+                    await self._engine.embed([PROBE_TEXT])
             elif self._args.task is Task.RERANK:
-                await self._engine.rerank(PROBE_TEXT, [PROBE_TEXT])
+                with self.watchdog.waiting():
+                    await self._engine.rerank(PROBE_TEXT, [PROBE_TEXT])
             else:
-                async with aclosing(self._engine.stream_chat(PROBE_CHAT)) as chunks:
+                async with aclosing(self.watchdog.follow(self._engine.stream_chat(PROBE_CHAT))) as chunks:
                     async for _ in chunks:
                         pass
         took = ProbeResult(took_ms=(self._clock() - start) * 1000)
@@ -150,7 +157,7 @@ class ModelApp:
         await self._generate(request, self._engine.stream_completion(request.for_engine(self.tunables)), send)
 
     async def _generate(self, request: GenerateRequest, chunks: AsyncGenerator[bytes, None], send: Send) -> None:
-        async with self.slots.take(), aclosing(chunks) as running:
+        async with self.slots.take(), aclosing(self.watchdog.follow(chunks)) as running:
             if request.stream:
                 await _send_events(running, send, include_usage=request.include_usage)
                 return
@@ -163,7 +170,8 @@ class ModelApp:
         request = EmbeddingRequest.parse(body)
         demand_dimensions(request, dimensions=self._engine.facts.dimensions)
         async with self.slots.take():
-            result = await self._engine.embed(request.texts(self.tunables))
+            with self.watchdog.waiting():
+                result = await self._engine.embed(request.texts(self.tunables))
         encode = _base64 if request.encoding_format == "base64" else list
         data = [{"object": "embedding", "index": n, "embedding": encode(row)} for n, row in enumerate(result.vectors)]
         answer = {"object": "list", "model": self._args.model_id, "data": data, "usage": _usage(result)}
@@ -173,7 +181,8 @@ class ModelApp:
         request = RerankRequest.parse(body)
         texts = request.texts()
         async with self.slots.take():
-            result = await self._engine.rerank(request.query, texts)
+            with self.watchdog.waiting():
+                result = await self._engine.rerank(request.query, texts)
         best = sorted(range(len(texts)), key=lambda n: (-result.scores[n], n))[: request.top_n]
         found = [
             {"index": n, "relevance_score": result.scores[n]}
