@@ -157,15 +157,16 @@ def compare(
     *,
     whole: bool = True,
     rare: Mapping[Right, str] | None = None,
+    former: Iterable[Right] = (),
 ) -> list[str]:
     """Return one sentence for each difference between an account's rules and its calls.
 
     `whole` says that the calls are all that it ever does; `rare` are rights (names left out) that a whole run may
-    never need, with the reason.
+    never need, with the reason; `former` are rights that it held for a while only.
     """
     held, own = grants(rules), [call for call in calls if call.account == account]
     said = [f"{account} was denied: {call}: {call.message}" for call in _one_each(denied(own))]
-    said += [f"{account} may do what no role of ours says: {call}" for call in _one_each(beyond(held, own))]
+    said += [f"{account} may do what no role of ours says: {call}" for call in _one_each(beyond({*held, *former}, own))]
     if whole:
         excused = {(right.group, right.resource, right.verb) for right in rare or {}}
         said += [

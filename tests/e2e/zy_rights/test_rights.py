@@ -90,6 +90,15 @@ def seen_calls(since: datetime) -> list[Call]:
     return [call for call in calls if call.at >= since]
 
 
+def former_rights(calls: list[Call]) -> set[Right]:
+    """Return what the gateway may read of nodes that came and left meanwhile: the operator reported on them."""
+    reported = {
+        right for call in calls if call.account == "hearth-operator" and not call.denied for right in call.rights
+    }
+    nodes = {r.name for r in reported if (r.resource, r.verb) == ("inferencenodes/status", "patch")}
+    return {Right("", "secrets", "get", names.serve_secret_name(node)) for node in nodes}
+
+
 def is_whole(request: pytest.FixtureRequest, since: datetime) -> bool:
     """Whether all other stories ran before and passed, under the rights of now."""
     ran = {item.path.parent for item in request.session.items}
@@ -109,7 +118,8 @@ def test_rights_equal_use(cluster: Cluster, request: pytest.FixtureRequest) -> N
     for account, found in sorted(held.items()):
         rules = [rule for _, role in found for rule in role.get("rules") or ()]
         rare = {**RARE.get(account, {}), **(MADE_ONCE if kept and account == "hearth-operator" else {})}
-        said += compare(account, rules, calls, whole=whole, rare=rare)
+        former = former_rights(calls) if account == names.GATEWAY_ACCOUNT else ()
+        said += compare(account, rules, calls, whole=whole, rare=rare, former=former)
     said += [f"no account of the release: {call}" for call in calls if call.account not in held][:5]
     print(
         f"{len(calls)} calls since {since:%H:%M:%S} by {len({c.account for c in calls})} accounts; whole run: {whole}"

@@ -83,6 +83,18 @@ def test_each_difference_has_a_sentence() -> None:
     assert len(excused) == 5
 
 
+def test_what_was_held_for_a_while_may_have_been_used_then() -> None:
+    used = calls(
+        event("get", "secrets", name="keys"),
+        event("list", "secrets", name="keys"),
+        event("get", "secrets", name="left"),
+        event("get", "secrets", name="never"),
+    )
+    (said,) = compare("op", [SECRETS], used, former=[Right("", "secrets", "get", "left")])
+    assert "op may do what no role of ours says" in said
+    assert "named never" in said
+
+
 def test_one_account_is_not_taken_for_another() -> None:
     used = calls(event("list", "secrets", name="keys", account="system:serviceaccount:hearth:other"))
     assert "op holds a right that nothing used: list secrets named keys" in compare("op", [SECRETS], used)
