@@ -314,6 +314,12 @@ class InferenceNode(Resource):
             PrinterColumn(name="Memory", path=".status.allocatable.memory", description="Memory for models"),
             PrinterColumn(name="Planned", path=".status.planned.memory", description="Memory that models need"),
             PrinterColumn(name="Ray", path=".status.rayVersion", priority=1, description="Version of Ray"),
+            PrinterColumn(
+                name="Yielding",
+                path=".status.conditions[?(@.type=='Yielding')].status",
+                priority=1,
+                description="Whether it is left to its owner now",
+            ),
             *ready_columns(),
         ),
     )

@@ -150,7 +150,7 @@ def _bring(
         if resource is None or not found:
             forget_weights(ctx, name)
             continue
-        watch_weights(ctx, resource, set().union(*found.values()))
+        watch_weights(ctx, resource, found)
         made = build_weights_application(resource, found, pin=pin_labels(resource))
         downloads.append(dress(made, owner=ctx.world.owner, surge=None))
     return downloads, there

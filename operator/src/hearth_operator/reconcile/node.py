@@ -18,6 +18,7 @@ from hearth_operator.reconcile.placing import glance_at_placements
 from hearth_operator.reconcile.renewal import renew_certificate
 from hearth_operator.reconcile.report import write_status
 from hearth_operator.reconcile.secrets import ensure_node_secrets, node_urls, ray_access
+from hearth_operator.reconcile.weights import forget_weights
 from hearth_operator.restart import asked_restart
 from hearth_operator.status.node import node_status
 
@@ -88,6 +89,7 @@ async def _observe(ctx: Context, node: InferenceNode, urls: tuple[str, str]) -> 
 def forget_node(ctx: Context, name: str) -> None:
     """Drop a node that is gone from its endpoint."""
     forget_guest(ctx, name)
+    forget_weights(ctx, name)
     for state in ctx.world.endpoints.values():
         if name in state.nodes:
             state.nodes.discard(name)

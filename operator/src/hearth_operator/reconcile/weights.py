@@ -4,14 +4,15 @@ One task per machine asks. What it said last stays known while it does not answe
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 
 from hearth_api.kinds import InferenceNode
-from hearth_api.wire.weights import WeightsReport, WeightsState
+from hearth_api.wire.weights import WantedWeights, WeightsReport
 from hearth_operator import names
 from hearth_operator.errors import OperatorError
+from hearth_operator.plan.weights import is_there
 from hearth_operator.reconcile.context import ENDPOINT, Context
 from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.secrets import node_urls, serve_access
@@ -22,20 +23,20 @@ _STEPS = 20
 """Of a download, that are told: a status that changes each second costs more than it says."""
 
 
-def watch_weights(ctx: Context, node: InferenceNode, models: Iterable[str]) -> WeightsReport | None:
-    """Ask a machine's downloads from now on, and return what they said last."""
+def watch_weights(ctx: Context, node: InferenceNode, wanted: Mapping[WantedWeights, Iterable[str]]) -> None:
+    """Ask a machine's downloads from now on. `wanted` says which models need what."""
     name = node.metadata.name
     url = node_urls(node, namespace=ctx.settings.namespace)[1] + names.weights_prefix(name)
     watch = ctx.world.weights.get(name)
     if watch is None or watch.url != url:
         forget_weights(ctx, name)
         watch = ctx.world.weights[name] = WeightsWatch(url=url)
-    watch.models = frozenset(models)
+    watch.models = frozenset(model for models in wanted.values() for model in models)
+    watch.wanted = frozenset(wanted)
     if watch.task is None or watch.task.done():
         ended, watch.task = watch.task, asyncio.create_task(_watch(ctx, node, watch))
         if ended is not None and not ended.cancelled():
             ended.result()  # it never ends but by a bug, which belongs to the loop's table
-    return watch.report
 
 
 def forget_weights(ctx: Context, node: str) -> None:
@@ -64,7 +65,8 @@ async def _watch(ctx: Context, node: InferenceNode, watch: WeightsWatch) -> None
         if (said := _news(watch.report)) != told:
             told = said
             _tell(ctx, node.metadata.name, watch)
-        await asyncio.sleep(_delay(ctx, watch.report))
+        settled = all(is_there(watch.report, each) for each in watch.wanted)
+        await asyncio.sleep(ctx.settings.intervals.catalog if settled else ctx.settings.intervals.loading)
 
 
 def _tell(ctx: Context, node: str, watch: WeightsWatch) -> None:
@@ -74,11 +76,6 @@ def _tell(ctx: Context, node: str, watch: WeightsWatch) -> None:
             ctx.wake(Key(ENDPOINT, url))
     for model in sorted(watch.models):
         ctx.wake(Key(names.MODEL, model))
-
-
-def _delay(ctx: Context, report: WeightsReport | None) -> float:
-    settled = report is not None and all(s.state is WeightsState.READY for s in report.sources)
-    return ctx.settings.intervals.catalog if settled else ctx.settings.intervals.loading
 
 
 def _news(report: WeightsReport | None) -> object:

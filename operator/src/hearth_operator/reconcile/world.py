@@ -8,7 +8,7 @@ from typing import Any
 
 from hearth_api.reasons import Reason
 from hearth_api.wire.machine import MachineFacts
-from hearth_api.wire.weights import WeightsReport
+from hearth_api.wire.weights import WantedWeights, WeightsReport
 from hearth_operator.clients.model import Access
 from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts, SourceFacts
 from hearth_operator.plan.failback import Memory
@@ -106,6 +106,8 @@ class WeightsWatch:
     """None: it has not answered yet."""
     models: frozenset[str] = frozenset()
     """ModelDeployments that wait for them, or were started from them."""
+    wanted: frozenset[WantedWeights] = frozenset()
+    """What was ordered last."""
     access: Access | None = None
     task: asyncio.Task[None] | None = None
 
