@@ -24,6 +24,9 @@ for part in dev sys; do mount --rbind "/$part" "$0/root/$part"; done
 mount -t proc proc "$0/root/proc"
 mount -t tmpfs tmpfs "$0/root/tmp"
 mount -t tmpfs tmpfs "$0/root/run"
+for shared; do
+  [ -e "$0/root$shared" ] || { mkdir -p "$0/root$shared" && mount --bind "$shared" "$0/root$shared"; }
+done
 ip link set lo up
 touch "$0/up"
 exec chroot "$0/root" sleep infinity
@@ -104,6 +107,16 @@ def _same(one: Path, other: Path) -> bool:
     return one.read_bytes() == other.read_bytes() and one.stat().st_mode == other.stat().st_mode
 
 
+def _shared() -> tuple[Path, ...]:
+    """Return what the machine has of this one, also where it lies below /tmp: the checkout and the caches."""
+    caches = Path(os.environ.get("HOME", "/root")) / ".cache"
+    return (
+        Path(__file__).resolve().parents[2],
+        Path(os.environ.get("HEARTH_CACHE", caches / "hearth")),
+        Path(os.environ.get("UV_CACHE_DIR", caches / "uv")),
+    )
+
+
 def _environment() -> dict[str, str]:
     home = os.environ.get("HOME", "/root")
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8"}
@@ -119,6 +132,7 @@ def other_machine(folder: Path) -> Iterator[OtherMachine]:
     for part in ("upper", "work", "root"):
         (folder / part).mkdir(parents=True)
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _SCRIPT, str(folder)]
+    command += [str(path) for path in _shared() if path.exists()]
     process = subprocess.Popen(command)
     try:
         end = time.monotonic() + 20

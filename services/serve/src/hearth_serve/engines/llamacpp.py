@@ -11,13 +11,16 @@ this costs no thread and no lock per token, and closing a connection stops decod
 import json
 import secrets
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
 from hearth_api.wire.serve import ServeArgs, Task
+from hearth_serve.engines.llama_asks import CallCollector, LlamaAsk, ask_chat, ask_completion
 from hearth_serve.engines.protocol import Body, Embedded, EngineFacts, Reranked
 from hearth_serve.errors import ApiError, StartError, context_exceeded, invalid
 from hearth_serve.shapes.known import known_shape
@@ -41,8 +44,9 @@ class _Endpoint:
 class LlamaCppEngine:
     """Chat, completions and embeddings from one GGUF file."""
 
-    def __init__(self, *, server: object, endpoint: _Endpoint, facts: EngineFacts) -> None:
+    def __init__(self, *, server: object, endpoint: _Endpoint, facts: EngineFacts, vocabulary: int) -> None:
         self.facts = facts
+        self._vocabulary = vocabulary
         self.tokens_produced = 0
         self._server: object | None = server
         self._endpoint = endpoint
@@ -78,26 +82,55 @@ class LlamaCppEngine:
             dimensions=dimensions,
             shape=known_shape(weights.files),
         )
-        return cls(server=server, endpoint=endpoint, facts=facts)
+        vocabulary = int(_get(endpoint, "/v1/models")["data"][0]["meta"]["n_vocab"])
+        return cls(server=server, endpoint=endpoint, facts=facts, vocabulary=vocabulary)
 
     async def stream_chat(self, body: Body) -> AsyncGenerator[bytes, None]:
         """See the Protocol."""
-        request = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        if request.pop("continue_final_message", False):
-            request |= {"continue_final_message": True, "add_generation_prompt": False}
-        async for chunk in self._stream("/v1/chat/completions", request):
-            yield chunk
+        ask = ask_chat(body, vocabulary=self._vocabulary)
+        async with aclosing(self._answers("/v1/chat/completions", ask)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def stream_completion(self, body: Body) -> AsyncGenerator[bytes, None]:
         """See the Protocol."""
-        request = {**body, "stream": True, "stream_options": {"include_usage": True}}
-        async for chunk in self._stream("/v1/completions", request):
-            yield chunk
+        ask = ask_completion(body, vocabulary=self._vocabulary)
+        async with aclosing(self._answers("/v1/completions", ask)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
-    async def _stream(self, path: str, request: Body) -> AsyncGenerator[bytes, None]:
+    async def _answers(self, path: str, ask: LlamaAsk) -> AsyncGenerator[bytes, None]:
+        """One answer as it comes; several one after the other, for each takes a slot; a call when it is whole."""
+        if len(ask.requests) == 1 and not ask.calls:
+            async with aclosing(self._stream(path, ask.requests[0], schema_of=ask.schema_of)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        last: dict[str, Any] = {}
+        used = Counter[str]()
+        for index, request in enumerate(ask.requests):
+            collector = CallCollector() if ask.calls else None
+            async with aclosing(self._stream(path, request, schema_of=ask.schema_of)) as chunks:
+                async for raw in chunks:
+                    chunk = json.loads(raw)
+                    if not chunk.get("choices"):
+                        last = chunk
+                        used.update({k: v for k, v in (chunk.get("usage") or {}).items() if isinstance(v, int)})
+                        continue
+                    for choice in chunk["choices"]:
+                        choice["index"] = index
+                    if (made := collector.take(chunk) if collector is not None else chunk) is not None:
+                        yield json.dumps(made, ensure_ascii=False).encode()
+        # The prompt is one, however often it was read.
+        prompt = used["prompt_tokens"] // len(ask.requests)
+        total = prompt + used["completion_tokens"]
+        usage = {"prompt_tokens": prompt, "completion_tokens": used["completion_tokens"], "total_tokens": total}
+        yield json.dumps(last | {"usage": usage}, ensure_ascii=False).encode()
+
+    async def _stream(self, path: str, request: Body, *, schema_of: str | None) -> AsyncGenerator[bytes, None]:
         async with self._open().post(path, json=request) as response:
             if response.status != 200:
-                raise _api_error(response.status, await response.read())
+                raise _api_error(response.status, await response.read(), schema_of=schema_of)
             async for line in response.content:
                 if not line.startswith(b"data: "):
                     if line.startswith(b"error: "):
@@ -108,11 +141,13 @@ class LlamaCppEngine:
                     return
                 if data.startswith(b'{"error"'):
                     raise _api_error(500, data)
-                self.tokens_produced += 1
+                self.tokens_produced += _is_token(data)
                 yield data
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """See the Protocol. Texts that do not fit are cut, as the other embedders do."""
+        if self.facts.dimensions is None:
+            raise invalid("This model chats; it does not embed.", param="model")
         tokens = [await self._tokenize(text) for text in texts]
         limit = self.facts.context_tokens
         truncated = tuple(n for n, ids in enumerate(tokens) if len(ids) > limit)
@@ -200,7 +235,12 @@ def _get(endpoint: _Endpoint, path: str, *, body: Mapping[str, object] | None = 
         raise StartError(f"llama.cpp loaded the model but does not answer {path}: {_one_line(error)}.") from error
 
 
-def _api_error(status: int, raw: bytes) -> ApiError:
+def _is_token(chunk: bytes) -> bool:
+    """Tell a chunk with text from the first, the last, and the one with the usage."""
+    return b'"content":"' in chunk or b'"tool_calls"' in chunk or (b'"text":"' in chunk and b'"text":""' not in chunk)
+
+
+def _api_error(status: int, raw: bytes, *, schema_of: str | None = None) -> ApiError:
     """Translate llama.cpp's error bodies to OpenAI's."""
     try:
         error = json.loads(raw)["error"]
@@ -212,7 +252,7 @@ def _api_error(status: int, raw: bytes) -> ApiError:
     if "input is not supported" in message:  # an image or a sound for a model that only reads text: not a fault of ours
         return invalid(message, param="messages")
     if status < 500:
-        return ApiError(status, message)
+        return ApiError(status, message, param=schema_of if "schema" in message else None)
     return ApiError(status, message, kind="server_error")
 
 

@@ -95,9 +95,9 @@ class Answers:
             raise invalid("This model has no chat template.", param="model")
         tools = read_tools(sequence(body.get("tools")), body.get("tool_choice"))
         schema = read_schema(mapping(body.get("response_format")))
-        messages = [_plain(message) for message in sequence(body["messages"])]
+        messages = [plain_message(message) for message in sequence(body["messages"])]
         if tools.given and not self._template.knows_tools:
-            messages = _told_of(tools, messages)
+            messages = told_of(tools, messages)
         text = self._template.render(
             messages,
             tools=tools.given if self._template.knows_tools else (),
@@ -241,7 +241,7 @@ def _as_json(schema: Mapping[str, Any]) -> str:
     return json.dumps(schema)
 
 
-def _told_of(tools: Tools, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def told_of(tools: Tools, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Describe the tools in the system message, and write calls and results of before as text."""
     plain: list[dict[str, Any]] = []
     for message in messages:
@@ -273,7 +273,7 @@ def _arguments(function: Mapping[str, Any]) -> str:
     return given if isinstance(given, str) else _as_json(given)
 
 
-def _plain(message: object) -> dict[str, Any]:
+def plain_message(message: object) -> dict[str, Any]:
     """Templates of text models take text only: parts are joined, an image is refused. Arguments become objects."""
     fields = dict(mapping(message))
     content = fields.get("content")
