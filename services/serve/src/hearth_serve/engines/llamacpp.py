@@ -236,8 +236,9 @@ def _get(endpoint: _Endpoint, path: str, *, body: Mapping[str, object] | None = 
 
 
 def _is_token(chunk: bytes) -> bool:
-    """Tell a chunk with text from the first, the last, and the one with the usage."""
-    return b'"content":"' in chunk or b'"tool_calls"' in chunk or (b'"text":"' in chunk and b'"text":""' not in chunk)
+    """Tell a chunk with text (said, thought or called) from the first, the last, and the one with the usage."""
+    said = b'content":"' in chunk or b'"text":"' in chunk
+    return (said and b'content":""' not in chunk and b'"text":""' not in chunk) or b'"tool_calls"' in chunk
 
 
 def _api_error(status: int, raw: bytes, *, schema_of: str | None = None) -> ApiError:
