@@ -23,6 +23,8 @@ FULL = {
     "knowledge": {"storage": {"size": "50Gi", "storageClassName": "fast"}},
     "data": {"claim": {"create": True, "name": "exports", "size": "1Ti", "storageClassName": "slow"}},
     "nodes": {"storageClassName": "fast"},
+    "mirror": {"enabled": True, "address": "t40.lan", "storage": {"size": "2Ti", "storageClassName": "slow"},
+               "credentialsSecret": "hub", "hubEndpoint": "https://hub.lan"},
 }  # fmt: skip
 
 
@@ -67,6 +69,9 @@ def test_lint_is_clean(helm: Path) -> None:
         ({"operator": {"resources": {"limits": {"memory": "1 GB"}}}}, "memory"),
         ({"data": {"claim": {"name": "Not A Name"}}}, "name"),
         ({"crds": {"keep": "yes"}}, "keep"),
+        ({"mirror": {"enabled": True}}, "mirror.address"),
+        ({"mirror": {"address": "https://t40.lan"}}, "address"),
+        ({"mirror": {"storage": {"size": "1.5Ti"}}}, "size"),
     ],
 )
 def test_a_wrong_value_is_refused_and_named(render: Render, values: dict[str, Any], word: str) -> None:
@@ -90,7 +95,7 @@ def test_every_container_passes_pod_security_restricted(render: Render, values: 
         assert not any("hostPath" in volume for volume in pod["volumes"]), name
         assert container["resources"]["requests"], name
         assert container["resources"]["limits"]["memory"], name
-    assert seen == 5
+    assert seen == 5 + ("mirror" in values)
 
 
 def test_every_http_container_is_probed(render: Render) -> None:
@@ -143,15 +148,32 @@ def test_full_values_reach_the_objects(render: Render) -> None:
     assert images == {
         "registry.example.org/lab/hearth-control:1.2.3",
         "registry.example.org/lab/hearth-milvus-lite:1.2.3",
+        "registry.example.org/lab/hearth-serve:1.2.4",
     }
     operator = next(c for name, _, c in containers(objects) if name == "hearth-operator/operator")
     env = {item["name"]: item.get("value") for item in operator["env"]}
     assert env["HEARTH_SERVE_IMAGE"] == "registry.example.org/lab/hearth-serve:1.2.4"
     assert env["HEARTH_STORAGE_CLASS"] == "fast"
+    assert env["HEARTH_MIRROR_URL"] == "https://t40.lan:30843"
+    mirror = next(c for name, _, c in containers(objects) if name == "hearth-mirror/mirror")
+    env = {item["name"]: item.get("value") for item in mirror["env"]}
+    assert (env["HEARTH_WEIGHTS_QUOTA"], env["HF_ENDPOINT"]) == ("2Ti", "https://hub.lan")
+    mounts = {mount["name"]: mount["mountPath"] for mount in mirror["volumeMounts"]}
+    assert mounts["credentials"] == "/var/run/secrets/hearth/weights"
     assert by_kind(objects, "Service")["hearth-gateway"]["spec"]["ports"][0]["nodePort"] == 30080
     claims = by_kind(objects, "PersistentVolumeClaim")
     assert claims["exports"]["spec"]["resources"]["requests"]["storage"] == "1Ti"
     assert claims["hearth-knowledge"]["spec"]["storageClassName"] == "fast"
+
+
+def test_a_load_balancer_of_the_mirror_is_called_on_its_own_port(render: Render) -> None:
+    mirror = {"enabled": True, "address": "10.10.12.9", "service": {"type": "LoadBalancer"}}
+    objects = render({"mirror": mirror})
+    operator = next(c for name, _, c in containers(objects) if name == "hearth-operator/operator")
+    env = {item["name"]: item.get("value") for item in operator["env"]}
+    assert env["HEARTH_MIRROR_URL"] == "https://10.10.12.9:8443"
+    assert "nodePort" not in by_kind(objects, "Service")["hearth-mirror"]["spec"]["ports"][0]
+    assert not [name for name in by_kind(render(), "Service") if "mirror" in name]
 
 
 def test_no_secret_is_rendered(render: Render) -> None:

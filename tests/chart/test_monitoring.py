@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -17,6 +17,8 @@ from hearth_egress.metrics import Metrics as EgressMetrics
 from hearth_gateway.metrics import Metrics as GatewayMetrics
 from hearth_knowledge.metrics import Metrics as KnowledgeMetrics
 from hearth_operator.reconcile.metrics import Metrics as OperatorMetrics
+from hearth_serve.mirror.metrics import Metrics as MirrorMetrics
+from hearth_serve.weights.downloads import Downloads
 from support.metrics import LIVE_SERIES
 
 FILES = Path(__file__).resolve().parents[2] / "charts" / "hearth" / "files" / "monitoring"
@@ -39,7 +41,8 @@ def _series(registry: CollectorRegistry) -> dict[str, set[str]]:
 @pytest.fixture(scope="module")
 def series() -> dict[str, set[str]]:
     found: dict[str, set[str]] = dict(LIVE_SERIES)
-    for metrics in (GatewayMetrics(), KnowledgeMetrics(), OperatorMetrics(), EgressMetrics()):
+    mirror = MirrorMetrics(cast("Downloads", None))  # nothing is asked of them here
+    for metrics in (GatewayMetrics(), KnowledgeMetrics(), OperatorMetrics(), EgressMetrics(), mirror):
         found |= _series(metrics.registry)
     return found
 

@@ -15,7 +15,7 @@ NAMESPACE = "hearth"
 SETTINGS = Settings(
     namespace=NAMESPACE, control_image="control:1", serve_image="serve:1", egress_url="http://hearth-egress:3128"
 )
-PORTS = (53, 80, 443, 993, 3128, 6443, 8000, 8080, 8265, 6379, 19530)
+PORTS = (53, 80, 443, 993, 3128, 6443, 8000, 8080, 8265, 6379, 8443, 19530)
 LIVE = {"imap": {"host": "mail.lan", "secretRef": {"name": "account"}}}
 
 
@@ -119,6 +119,22 @@ def test_without_the_proxy_a_live_account_reaches_nothing_and_nothing_may_reach_
     flows = _matrix(render({"egress": {"enabled": False}}))
     assert not [flow for flow in flows if flow[1] == "internet"]
     assert {b for a, b, _ in flows if a == "live"} == {"knowledge", "dns"}
+
+
+def test_the_mirror_answers_machines_on_one_port_and_calls_no_denied_network(render) -> None:
+    values = {
+        "egress": {"deniedNetworks": ["10.43.0.0/16", "fd00::/64"]},
+        "mirror": {"enabled": True, "address": "t40.lan"},
+        "networkPolicies": {"externalNodes": {"cidrs": ["10.10.12.5/32"]}},
+    }
+    flows = {flow for flow in _matrix(render(values)) if "mirror" in flow[:2]}
+    callers = {(a, port) for a, b, port in flows if b == "mirror" and a != "egress"}
+    assert callers == {("studio", 8443), ("prometheus", 8080)}
+    called = {b for a, b, _ in flows if a == "mirror"}
+    assert "internet" in called
+    assert not called & {"api", "knowledge", "operator", "node", "store"}
+    anybody = render({**values, "networkPolicies": {}})
+    assert ("laptop", "mirror", 8443) in _matrix(anybody), "who it is, its token says"
 
 
 @pytest.mark.parametrize("protocol", ["TCP", "UDP"])

@@ -10,4 +10,8 @@ LIVE_SERIES = {
     "hearth_machine_gpu_memory_used_bytes": {"node", "gpu"},
     "hearth_machine_gpu_utilization_ratio": {"node", "gpu"},
     "hearth_machine_power_watts": {"node", "part"},
+    "hearth_mirror_sources": {"state"},
+    "hearth_mirror_receive_bytes_per_second": set(),
+    "hearth_mirror_store_used_bytes": set(),
+    "hearth_mirror_store_free_bytes": set(),
 }

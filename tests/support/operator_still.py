@@ -69,6 +69,14 @@ class StillKube:
         self.objects[key] = copy.deepcopy(manifest)
         return True
 
+    async def patch_entries(self, kind: str, name: str, data: dict[str, str | None]) -> None:
+        """Set entries, or remove them."""
+        self.writes.append(("patch", kind, name))
+        entries = self.objects[(kind, name)].setdefault("data", {})
+        entries |= {key: value for key, value in data.items() if value is not None}
+        for key in [key for key, value in data.items() if value is None]:
+            entries.pop(key, None)
+
     async def set_finalizers(self, obj: dict[str, Any], finalizers: list[str]) -> None:
         """Replace finalizers."""
         key = (obj["kind"], obj["metadata"]["name"])
@@ -79,7 +87,7 @@ class StillKube:
 def still_context(kube: Any, *, clock: Callable[[], float], **more: Any) -> Context:
     """Return a context around `kube`; what is not given must not be asked."""
     return Context(
-        settings=Settings(namespace="n", control_image="c", serve_image="s"),
+        settings=more.pop("settings", None) or Settings(namespace="n", control_image="c", serve_image="s"),
         kube=kube,
         ray=more.pop("ray", None),
         model=more.pop("model", None),

@@ -66,8 +66,10 @@ def _peer(peers: list[dict[str, Any]] | None, peer: Endpoint, namespace: str) ->
         return True
     for item in peers:
         if "ipBlock" in item:
-            network = ipaddress.ip_network(item["ipBlock"]["cidr"])
-            if ipaddress.ip_address(peer.address) in network:
+            address = ipaddress.ip_address(peer.address)
+            if address in ipaddress.ip_network(item["ipBlock"]["cidr"]) and not any(
+                address in ipaddress.ip_network(cidr) for cidr in item["ipBlock"].get("except", ())
+            ):
                 return True
             continue
         if not peer.pod:

@@ -95,3 +95,12 @@ Where the API server is, as a JSON list of address blocks. A policy sees its add
 {{- end -}}
 {{- $found | toJson -}}
 {{- end }}
+
+{{/* Where machines outside the cluster reach the mirror of weights. */}}
+{{- define "hearth.mirrorURL" -}}
+{{- $mirror := .Values.mirror -}}
+{{- if not $mirror.address -}}
+{{- fail "mirror.address: say by which name or address of the cluster your machines reach the mirror, as t40.lan" -}}
+{{- end -}}
+https://{{ $mirror.address }}:{{ ternary $mirror.service.nodePort 8443 (eq $mirror.service.type "NodePort") }}
+{{- end }}

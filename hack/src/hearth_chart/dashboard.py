@@ -153,6 +153,20 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Bps",
                 (("sum by (source, direction) (rate(hearth_egress_bytes_total[5m]))", "{{source}} {{direction}}"),),
             ),
+            Panel(
+                "Mirror of weights",
+                "Bps",
+                (
+                    ("hearth_mirror_receive_bytes_per_second", "from outside"),
+                    ("rate(hearth_mirror_sent_bytes_total[5m])", "to machines"),
+                ),
+            ),
+            Panel(
+                "Mirror's store",
+                "bytes",
+                (("hearth_mirror_store_used_bytes", "used"), ("hearth_mirror_store_free_bytes", "free")),
+            ),
+            Panel("Mirror's sources", "short", (("hearth_mirror_sources", "{{state}}"),)),
         ),
     ),
     (

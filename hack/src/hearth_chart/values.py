@@ -191,6 +191,40 @@ class Egress(Values):
     resources: Resources = _resources("20m", "64Mi", "256Mi")
 
 
+class MirrorService(Values):
+    """How machines outside the cluster reach the mirror."""
+
+    type: Literal["NodePort", "LoadBalancer"] = "NodePort"
+    node_port: Annotated[int, Field(ge=1, le=65535)] = 30843
+    external_traffic_policy: Literal["Local", "Cluster"] = "Local"
+
+
+class MirrorStorage(Storage):
+    """The claim that keeps weights; its size is their quota."""
+
+    size: str = Field(default="200Gi", pattern=r"^[1-9][0-9]{0,6}(M|G|T|Mi|Gi|Ti)$")
+
+
+Endpoint = Annotated[str, Field(pattern=r"^(https?://[^ ]+)?$")]
+
+
+class Mirror(Values):
+    """Brings weights for machines outside the cluster, each file once."""
+
+    enabled: bool = False
+    address: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)?$",
+        description="Name or IPv4 address of the cluster by which those machines reach it.",
+    )
+    service: MirrorService = MirrorService()
+    storage: MirrorStorage = MirrorStorage()
+    credentials_secret: str = Field(default="", description="Secret with HF_TOKEN or AWS_* for gated sources.")
+    hub_endpoint: Endpoint = ""
+    s3_endpoint: Endpoint = Field(default="", alias="s3Endpoint")
+    resources: Resources = _resources("50m", "128Mi", "1Gi")
+
+
 class Peers(Values):
     """Addresses and ports."""
 
@@ -272,6 +306,7 @@ class ChartValues(Values):
     data: Data = Data()
     nodes: Nodes = Nodes()
     egress: Egress = Egress()
+    mirror: Mirror = Mirror()
     network_policies: NetworkPolicies = NetworkPolicies()
     monitoring: Monitoring = Monitoring()
     global_: dict[str, Any] = Field(default={}, alias="global", description="Helm's own; not used.")

@@ -77,6 +77,8 @@ class Settings:
     milvus_image: str = DEFAULT_MILVUS_IMAGE
     """Of knowledge bases with a managed store."""
     storage_class: str | None = None
+    mirror_url: str | None = None
+    """Where machines outside the cluster reach the mirror of weights; None: they ask the world themselves."""
     http_port: int = 8080
     intervals: Intervals = Intervals()
     bounds: Bounds = Bounds()
@@ -103,6 +105,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         knowledge_token_path=environ.get("HEARTH_KNOWLEDGE_TOKEN_PATH") or DEFAULT_TOKEN_PATH,
         egress_url=(environ.get("HEARTH_EGRESS_URL") or "").rstrip("/") or None,
         milvus_image=environ.get("HEARTH_MILVUS_IMAGE") or DEFAULT_MILVUS_IMAGE,
+        mirror_url=(environ.get("HEARTH_MIRROR_URL") or "").rstrip("/") or None,
         storage_class=environ.get("HEARTH_STORAGE_CLASS") or None,
         http_port=int(port),
     )

@@ -67,6 +67,13 @@ class StoreStatus(LenientModel):
     quota: int | None = None
 
 
+class MirrorAccess(StrictModel):
+    """Where the house's mirror is, and who signed its certificate (PEM)."""
+
+    url: str
+    authority: str
+
+
 class WeightsArgs(StrictModel):
     """What a machine's own application is started with: it brings weights there."""
 
@@ -74,6 +81,8 @@ class WeightsArgs(StrictModel):
     """Value of the Ray node label `hearth-node` that it is pinned to."""
     token_path: str = "/var/run/secrets/hearth/serve/token"
     """File on the machine that holds the bearer token of the Serve port."""
+    mirror: MirrorAccess | None = None
+    """Ask there, and nobody outside."""
 
 
 class WeightsOrders(StrictModel):

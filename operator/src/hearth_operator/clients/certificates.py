@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -125,6 +125,40 @@ def sign_request(request: bytes, authority: Authority, *, name: str, hosts: Iter
         .sign(ca_key, hashes.SHA256())
     )
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """PEM texts of a certificate under the authority of joined machines, and its key."""
+
+    certificate: bytes
+    key: bytes
+
+
+def certificate_is_due(pem: bytes, authority: Authority, *, hosts: Iterable[str], now: datetime) -> bool:
+    """Whether a new certificate is to be made: there is none, a third of its life is left, its authority is another
+    one, or it lacks a host.
+    """
+    try:
+        held = x509.load_pem_x509_certificate(pem)
+        held.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.certificate))
+        names = held.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return True
+    life = held.not_valid_after_utc - held.not_valid_before_utc
+    return now >= held.not_valid_after_utc - life / 3 or any(_general_name(host) not in names for host in hosts)
+
+
+def issue_signed(authority: Authority, *, name: str, hosts: Iterable[str], now: datetime) -> Signed:
+    """Return a key and its certificate for a part of the cluster that joined machines call. Raises RequestError."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"hearth {name}"[:64])])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    return Signed(
+        certificate=sign_request(request.public_bytes(pem), authority, name=name, hosts=hosts, now=now),
+        key=key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )
 
 
 def _general_name(host: str) -> x509.GeneralName:

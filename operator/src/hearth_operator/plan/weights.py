@@ -10,7 +10,15 @@ from typing import Any
 from hearth_api.kinds import InferenceNode
 from hearth_api.kinds.model import ModelFiles
 from hearth_api.wire.serve import ServeModel
-from hearth_api.wire.weights import SourceStatus, WantedWeights, WeightsArgs, WeightsOrders, WeightsReport, WeightsState
+from hearth_api.wire.weights import (
+    MirrorAccess,
+    SourceStatus,
+    WantedWeights,
+    WeightsArgs,
+    WeightsOrders,
+    WeightsReport,
+    WeightsState,
+)
 from hearth_operator import names
 from hearth_operator.plan.revisions import Application
 
@@ -37,9 +45,9 @@ def loaded_weights(config: Mapping[str, Any] | None) -> WantedWeights | None:
 
 
 def build_weights_application(
-    node: InferenceNode, wanted: Iterable[WantedWeights], *, pin: Mapping[str, str]
+    node: InferenceNode, wanted: Iterable[WantedWeights], *, pin: Mapping[str, str], mirror: MirrorAccess | None = None
 ) -> Application:
-    """Return the application that brings weights to a node."""
+    """Return the application that brings weights to a node, from the mirror where there is one."""
     name = node.metadata.name
     ordered = sorted({(w.source, w.sha256 or "") for w in wanted})
     orders = WeightsOrders(wanted=tuple(WantedWeights(source=s, sha256=d or None) for s, d in ordered))
@@ -50,7 +58,7 @@ def build_weights_application(
         "name": names.weights_app_name(name),
         "route_prefix": names.weights_prefix(name),
         "import_path": names.IMPORT_PATH,
-        "args": {"weights": WeightsArgs(node=name).to_json_object()},
+        "args": {"weights": WeightsArgs(node=name, mirror=mirror).to_json_object()},
         "deployments": [
             {
                 "name": names.SERVE_DEPLOYMENT,

@@ -7,7 +7,7 @@ import structlog
 
 from hearth_api.kinds import InferenceNode
 from hearth_api.reasons import Reason
-from hearth_api.wire.weights import WantedWeights
+from hearth_api.wire.weights import MirrorAccess, WantedWeights
 from hearth_operator import names
 from hearth_operator.clients.http import HttpStatusError
 from hearth_operator.clients.ray import RayApi
@@ -21,6 +21,7 @@ from hearth_operator.plan.serve_document import ServePlan, build_application, pi
 from hearth_operator.plan.serve_schema import check_application, check_document
 from hearth_operator.plan.weights import build_weights_application, is_there, loaded_weights, remote_weights
 from hearth_operator.reconcile.context import Context
+from hearth_operator.reconcile.mirror import mirror_access
 from hearth_operator.reconcile.observe import Fleet, observe_fleet
 from hearth_operator.reconcile.placing import placements, ready_nodes
 from hearth_operator.reconcile.records import load_owner, load_records
@@ -113,12 +114,18 @@ async def _wishes(ctx: Context, fleet: Fleet, state: EndpointState) -> Wishes:
                 continue  # its own status says so; the others go on
             wants.append(Want(model=model, variant=variant, order=order, app=app, mark=fingerprint(app)))
     broken = fleet.broken | await _still_there(ctx, fleet, state.facts.apps)
-    downloads, wants = _bring(ctx, fleet, state, wants, held=held)
+    downloads, wants = _bring(ctx, fleet, state, wants, held=held, mirror=await mirror_access(ctx))
     return Wishes(wants=wants, held=frozenset(held), broken=broken, placed=placed, downloads=downloads)
 
 
 def _bring(
-    ctx: Context, fleet: Fleet, state: EndpointState, wants: list[Want], *, held: set[str]
+    ctx: Context,
+    fleet: Fleet,
+    state: EndpointState,
+    wants: list[Want],
+    *,
+    held: set[str],
+    mirror: MirrorAccess | None,
 ) -> tuple[list[Application], list[Want]]:
     """Return what brings weights to the endpoint's machines, and the wants whose weights are there.
 
@@ -151,7 +158,7 @@ def _bring(
             forget_weights(ctx, name)
             continue
         watch_weights(ctx, resource, found)
-        made = build_weights_application(resource, found, pin=pin_labels(resource))
+        made = build_weights_application(resource, found, pin=pin_labels(resource), mirror=mirror)
         downloads.append(dress(made, owner=ctx.world.owner, surge=None))
     return downloads, there
 

@@ -1,4 +1,4 @@
-"""What the release as a whole needs: keys made once, and the gateway's right to read Serve Secrets."""
+"""What the release as a whole needs: keys made once, the gateway's right to Serve Secrets, the mirror's orders."""
 
 import base64
 from typing import Any
@@ -7,13 +7,14 @@ import structlog
 
 from hearth_api.wire.keys import ApiKeyRecord, Scope, hash_key, make_key, public_id
 from hearth_operator import names
-from hearth_operator.clients.certificates import make_authority
 from hearth_operator.errors import OperatorError
 from hearth_operator.manifests.base import metadata
 from hearth_operator.manifests.gateway_access import build_gateway_access
 from hearth_operator.manifests.secrets import build_secret, has_admin, key_entry, secret_text
 from hearth_operator.plan.keys import may_make_kek
+from hearth_operator.reconcile.authority import ensure_authority
 from hearth_operator.reconcile.context import Context
+from hearth_operator.reconcile.mirror import keep_mirror
 from hearth_operator.reconcile.objects import apply_objects
 from hearth_operator.reconcile.store import prune_entries
 
@@ -31,6 +32,7 @@ async def reconcile_release(ctx: Context) -> float | None:
     secrets = [_serve_secret_of(node) for node in nodes if not node["metadata"].get("deletionTimestamp")]
     access = build_gateway_access(secrets, namespace=ctx.settings.namespace)
     await apply_objects(ctx, access, of="gateway")
+    await keep_mirror(ctx)
     return ctx.settings.intervals.resync
 
 
@@ -83,18 +85,6 @@ async def ensure_kek(ctx: Context) -> None:
     made = build_secret(names.SECRET_KEK, {"v1": key}, namespace=ctx.settings.namespace, component="knowledge")
     if await ctx.kube.create(made):
         log.info("made_kek", secret=names.SECRET_KEK)
-
-
-async def ensure_authority(ctx: Context) -> None:
-    """Make the authority of joined machines once. A new one would lock them all out until they join again."""
-    if await ctx.kube.get("Secret", names.SECRET_CA) is not None:
-        return
-    made = make_authority(now=ctx.now())
-    entries: dict[str, str | bytes] = {"ca.crt": made.certificate, "ca.key": made.key}
-    if await ctx.kube.create(
-        build_secret(names.SECRET_CA, entries, namespace=ctx.settings.namespace, component="operator")
-    ):
-        log.info("made_authority", secret=names.SECRET_CA)
 
 
 async def remember_data(ctx: Context) -> None:

@@ -13,7 +13,7 @@ from hearth_api.wire.weights import WantedWeights, WeightsReport
 from hearth_operator import names
 from hearth_operator.errors import OperatorError
 from hearth_operator.plan.weights import is_there
-from hearth_operator.reconcile.context import ENDPOINT, Context
+from hearth_operator.reconcile.context import ENDPOINT, RELEASE, Context
 from hearth_operator.reconcile.queue import Key
 from hearth_operator.reconcile.secrets import node_urls, serve_access
 from hearth_operator.reconcile.world import WeightsWatch
@@ -32,7 +32,10 @@ def watch_weights(ctx: Context, node: InferenceNode, wanted: Mapping[WantedWeigh
         forget_weights(ctx, name)
         watch = ctx.world.weights[name] = WeightsWatch(url=url)
     watch.models = frozenset(model for models in wanted.values() for model in models)
-    watch.wanted = frozenset(wanted)
+    if watch.wanted != (asked := frozenset(wanted)):
+        watch.wanted = asked
+        if ctx.settings.mirror_url is not None:
+            ctx.wake(Key(RELEASE, ""))  # its orders are written there
     if watch.task is None or watch.task.done():
         ended, watch.task = watch.task, asyncio.create_task(_watch(ctx, node, watch))
         if ended is not None and not ended.cancelled():

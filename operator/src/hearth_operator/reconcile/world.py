@@ -8,7 +8,7 @@ from typing import Any
 
 from hearth_api.reasons import Reason
 from hearth_api.wire.machine import MachineFacts
-from hearth_api.wire.weights import WantedWeights, WeightsReport
+from hearth_api.wire.weights import MirrorAccess, WantedWeights, WeightsReport
 from hearth_operator.clients.model import Access
 from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp, ServingFacts, SourceFacts
 from hearth_operator.plan.failback import Memory
@@ -133,6 +133,8 @@ class World:
     serving: dict[str, ServingState] = field(default_factory=dict)
     weights: dict[str, WeightsWatch] = field(default_factory=dict)
     """By node, where something must be brought."""
+    mirror: MirrorAccess | None = None
+    """What machines are told of the mirror; None: not read yet, or there is none."""
     guests: dict[str, GuestWatch] = field(default_factory=dict)
     """By node, of machines outside the cluster."""
     failback: dict[str, Memory] = field(default_factory=dict)

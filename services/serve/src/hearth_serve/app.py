@@ -74,7 +74,9 @@ class Weights:
         confine_replica()
         parsed = parse_settings(WeightsArgs, args, what="WeightsArgs")
         try:
-            self._app = WeightsApp(node=parsed.node, token=_open_token(parsed.token_path), env=os.environ)
+            self._app = WeightsApp(
+                node=parsed.node, token=_open_token(parsed.token_path), env=os.environ, mirror=parsed.mirror
+            )
         except ValueError as error:
             raise StartError(f"The machine's settings for weights: {error}.") from error
 

@@ -34,6 +34,10 @@ class Job:
     files: dict[str, Progress] = field(default_factory=dict)
     growing: frozenset[str] = frozenset()
     """Names of its half files in the store."""
+    listing: Listing | None = None
+    """Its files, as soon as they are known."""
+    kept: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """SHA-256 and bytes of each file that is whole and verified, by name."""
     total: int | None = None
     resolved: str | None = None
     code: WeightsCode | None = None
@@ -107,6 +111,10 @@ class Downloads:
         now = self.clock()
         return tuple(job.tell(now) for _, job in sorted(self.jobs.items(), key=lambda item: str(item[0])))
 
+    def job(self, wanted: WantedWeights) -> Job | None:
+        """Return a source on its way or there; None: nobody wants it."""
+        return self.jobs.get((wanted.source, wanted.sha256))
+
     def wanted_keys(self) -> frozenset[str]:
         """Return what must not be evicted."""
         return frozenset(job.key for job in self.jobs.values())
@@ -155,12 +163,15 @@ class Downloads:
             return False
         await asyncio.to_thread(self.store.touch, entry.key)
         job.files = {name: Progress(done=size, total=size) for name, _, size in entry.files}
+        job.kept = {name: (digest, size) for name, digest, size in entry.files}
+        files = (RemoteFile(name=name, url="", size=size, sha256=digest) for name, digest, size in entry.files)
+        job.listing = Listing(files=tuple(files), resolved=entry.resolved)
         job.state, job.total, job.resolved = WeightsState.READY, entry.size, entry.resolved
         job.code = job.message = None
         return True
 
     async def _download(self, job: Job, listing: Listing) -> None:
-        job.resolved = listing.resolved
+        job.resolved, job.listing, job.kept = listing.resolved, listing, {}
         job.files = {file.name: self._begun(file) for file in listing.files}
         job.growing = frozenset(self.store.partial(file).name for file in listing.files)
         sizes = [file.size for file in listing.files]
@@ -173,6 +184,7 @@ class Downloads:
             for file in listing.files:
                 one = await self._file(job, file)
                 digests.add(one[1])
+                job.kept[file.name] = one[1:]
                 kept.append(one)
             await asyncio.to_thread(self.store.publish, job.wanted.source, listing, tuple(kept))
         finally:

@@ -15,6 +15,7 @@ SCHEMES = frozenset({"hf", "s3", "http", "https"})
 COMMIT = re.compile(r"^[0-9a-f]{40}$")
 SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
+_LEAVES = re.compile(r"^$|^/|(^|/)\.\.(/|$)|[\x00-\x1f\\]")
 _PART = re.compile(r"-\d{5}-of-(\d{5})\.(gguf|safetensors)$")
 _BESIDE_ONNX = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "config.json")
 _OTHER_FORMATS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot", "*.gguf", "*.onnx", "*.onnx_data")
@@ -98,6 +99,11 @@ def _invalid(message: str) -> WeightsError:
 def source_key(source: str) -> str:
     """Return the name of a source in a store."""
     return hashlib.sha256(source.encode()).hexdigest()[:40]
+
+
+def is_safe_name(name: object) -> bool:
+    """Whether a server's name of a file stays inside the folder that it is put into."""
+    return isinstance(name, str) and not _LEAVES.search(name)
 
 
 def choose_files(names: list[str], wanted: str) -> dict[str, str]:

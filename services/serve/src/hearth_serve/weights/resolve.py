@@ -10,20 +10,24 @@ import aiohttp
 from hearth_api.wire.weights import WantedWeights, WeightsCode
 from hearth_serve.weights.errors import WeightsError
 from hearth_serve.weights.fetch.hf import list_hub
+from hearth_serve.weights.fetch.mirror import MirrorClient
 from hearth_serve.weights.fetch.s3 import list_object
 from hearth_serve.weights.remote import Listing, Remote, RemoteFile, parse_remote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolver:
-    """Lists sources. `env` holds endpoints and credentials and is read at each question."""
+    """Lists sources. `env` holds endpoints and credentials and is read at each question; a mirror is asked instead."""
 
     session: aiohttp.ClientSession
     env: Mapping[str, str]
+    mirror: MirrorClient | None = None
 
     async def resolve(self, wanted: WantedWeights, *, now: datetime) -> Listing:
         """Return the files of a source, pinned. Raises WeightsError."""
         remote = parse_remote(wanted.source)
+        if self.mirror is not None:
+            return _pinned(await self.mirror.list_source(wanted), wanted)
         return _pinned(await self._list(remote, now), wanted)
 
     async def _list(self, remote: Remote, now: datetime) -> Listing:

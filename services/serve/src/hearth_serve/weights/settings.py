@@ -10,6 +10,7 @@ import aiohttp
 
 from hearth_serve.weights.downloads import Downloads
 from hearth_serve.weights.fetch.http import Fetcher
+from hearth_serve.weights.fetch.mirror import MirrorClient
 from hearth_serve.weights.resolve import Resolver
 from hearth_serve.weights.store import HEADROOM, Store
 
@@ -74,12 +75,14 @@ def open_store(env: Mapping[str, str]) -> Store:
     )
 
 
-def open_downloads(session: aiohttp.ClientSession, env: Mapping[str, str] | None = None) -> Downloads:
+def open_downloads(
+    session: aiohttp.ClientSession, env: Mapping[str, str] | None = None, *, mirror: MirrorClient | None = None
+) -> Downloads:
     """Return the downloads of this machine. Raises ValueError for a setting that cannot be read."""
     env = os.environ if env is None else env
     return Downloads(
         store=open_store(env),
-        resolver=Resolver(session=session, env=Credentials(env)),
+        resolver=Resolver(session=session, env=Credentials(env), mirror=mirror),
         fetcher=Fetcher(session=session),
         offline=env.get("HEARTH_OFFLINE", "") in {"1", "true", "True"},
     )

@@ -4,20 +4,23 @@ from collections.abc import Iterable, Mapping
 
 import aiohttp
 
-from hearth_api.wire.weights import WantedWeights, WeightsReport
+from hearth_api.wire.weights import MirrorAccess, WantedWeights, WeightsReport
 from hearth_serve.asgi import Receive, Scope, Send, answer_lifespan, header, path_of, send_error, send_json
 from hearth_serve.auth import TokenFile
 from hearth_serve.errors import ApiError
 from hearth_serve.weights.downloads import Downloads
+from hearth_serve.weights.fetch.mirror import MirrorClient, open_mirror_session
 from hearth_serve.weights.settings import open_downloads, open_session, open_store
 
 
 class WeightsApp:
     """Routes below `/_weights/<node>`: `/healthz`, and `/status` for who has the Serve token."""
 
-    def __init__(self, *, node: str, token: TokenFile, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, *, node: str, token: TokenFile, env: Mapping[str, str], mirror: MirrorAccess | None = None
+    ) -> None:
         """Raise ValueError for a setting that cannot be read."""
-        self._node, self._token, self._env = node, token, env
+        self._node, self._token, self._env, self._mirror = node, token, env, mirror
         self._store = open_store(env)
         self._session: aiohttp.ClientSession | None = None
         self._downloads: Downloads | None = None
@@ -25,8 +28,13 @@ class WeightsApp:
     async def order(self, wanted: Iterable[WantedWeights]) -> None:
         """Bring these, and nothing else any more."""
         if self._downloads is None:
-            self._session = open_session()
-            self._downloads = open_downloads(self._session, self._env)
+            client = None
+            if self._mirror is None:
+                self._session = open_session()
+            else:
+                self._session = open_mirror_session(self._mirror)
+                client = MirrorClient(url=self._mirror.url, session=self._session, token=self._token.read)
+            self._downloads = open_downloads(self._session, self._env, mirror=client)
             self._downloads.store.tidy()
         await self._downloads.want(wanted)
 

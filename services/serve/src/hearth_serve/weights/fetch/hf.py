@@ -1,7 +1,6 @@
 """`hf://`: one question to the hub's API gives commit, files, sizes and digests; the bytes come through `http`."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +10,7 @@ import aiohttp
 from hearth_api.wire.weights import WeightsCode
 from hearth_serve.weights.errors import CutError, WeightsError
 from hearth_serve.weights.fetch.http import refusal
-from hearth_serve.weights.remote import COMMIT, SHA256, Listing, Remote, RemoteFile, choose_files
+from hearth_serve.weights.remote import COMMIT, SHA256, Listing, Remote, RemoteFile, choose_files, is_safe_name
 
 ENDPOINT = "https://huggingface.co"
 _SECONDS = aiohttp.ClientTimeout(total=60)
@@ -32,7 +31,7 @@ async def list_hub(remote: Remote, *, session: aiohttp.ClientSession, env: Mappi
         raise WeightsError(
             WeightsCode.DIGEST_MISMATCH, f"{remote.source}: the hub answered with commit {commit} instead."
         )
-    entries = {e["rfilename"]: e for e in siblings if isinstance(e, dict) and _safe(e.get("rfilename"))}
+    entries = {e["rfilename"]: e for e in siblings if isinstance(e, dict) and is_safe_name(e.get("rfilename"))}
     chosen = choose_files(list(entries), remote.path)
     if not chosen:
         shown = ", ".join(sorted(entries)[:6]) or "nothing"
@@ -70,10 +69,6 @@ async def _ask(session: aiohttp.ClientSession, url: str, headers: Mapping[str, s
 
 def _named(remote: Remote) -> str:
     return f"{remote.host} at {remote.revision or 'main'}"
-
-
-def _safe(name: object) -> bool:
-    return isinstance(name, str) and not re.search(r"(^/)|(^|/)\.\.(/|$)|[\x00-\x1f\\]", name)
 
 
 def _file(entry: Mapping[str, Any], url: str, name: str, headers: Mapping[str, str]) -> RemoteFile:
