@@ -117,9 +117,16 @@ class CandidateFinder:
 
     def keep_valid(self, opened: OpenKb, candidates: Sequence[Candidate], *, moment: int) -> list[Candidate]:
         """Return those whose documents were not deleted since they were found."""
+        table = schema.versions
+        query = sa.select(table.c.document).where(
+            table.c.kb == opened.name,
+            table.c.document.in_({item.row.id for item in candidates}),
+            table.c.valid_from <= moment,
+            table.c.valid_to > moment,
+            table.c.tombstone.is_(False),
+        )
         with self._database.read() as connection:
-            documents = {item.row.id for item in candidates}
-            present = {name for name in documents if _valid_version(connection, opened, name, moment=moment)}
+            present = set(connection.execute(query).scalars())
         return [item for item in candidates if item.row.id in present]
 
     def _legs(
