@@ -12,6 +12,7 @@ import yaml
 
 from hearth_chart.generate import build_files
 from hearth_chart.values import ChartValues
+from hearth_knowledge.settings import MOST_SECONDS, Settings
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "hearth"
 Render = Callable[..., list[dict[str, Any]]]
@@ -243,6 +244,20 @@ def test_the_argo_cd_example_points_at_what_exists_in_waves(render: Render) -> N
     assert [min(seen[kind]) for kind in order] == sorted(min(seen[kind]) for kind in order)
     assert all(len(waves) == 1 for waves in seen.values())
     assert set(seen) == set(order)
+
+
+def test_a_search_waits_for_its_reranker_as_long_as_the_values_say_and_the_service_takes(render: Render) -> None:
+    def waits(values: dict[str, Any]) -> str:
+        service = next(c for name, _, c in containers(render(values)) if name == "hearth-knowledge/knowledge")
+        return next(item["value"] for item in service["env"] if item["name"] == "HEARTH_RERANK_SECONDS")
+
+    assert waits({}) == "2"
+    for seconds in (0.5, MOST_SECONDS):
+        said = waits({"knowledge": {"rerankSeconds": seconds}})
+        assert Settings.from_environment({"HEARTH_RERANK_SECONDS": said}).limits.rerank_seconds == seconds
+    for seconds in (0, MOST_SECONDS + 1):
+        with pytest.raises(subprocess.CalledProcessError):
+            render({"knowledge": {"rerankSeconds": seconds}})
 
 
 def test_backups_have_a_claim_of_their_own_that_outlives_the_release(render: Render) -> None:

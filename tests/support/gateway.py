@@ -126,7 +126,7 @@ def hit(
 
 
 class FakeKnowledge:
-    """Answers searches from a table by knowledge base; an exception as value is raised."""
+    """Answers searches from a table of hits or answers by knowledge base; an exception as value is raised."""
 
     def __init__(self, hits: dict[str, Any] | None = None) -> None:
         self.hits = hits or {}
@@ -137,7 +137,7 @@ class FakeKnowledge:
         found = self.hits.get(knowledge_base, ())
         if isinstance(found, Exception):
             raise found
-        return SearchResponse(results=tuple(found), took_ms=1.0)
+        return found if isinstance(found, SearchResponse) else SearchResponse(results=tuple(found), took_ms=1.0)
 
     async def status(self, knowledge_base: str) -> KbStatus:
         found = self.hits.get(knowledge_base)

@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from hearth_common.errors import TokenRefusedError
 from hearth_common.review import Identity
 from hearth_knowledge.app import build_app
 from hearth_knowledge.errors import EmbedderUnavailableError, StoreUnavailableError
-from hearth_knowledge.ports import RowFilter, VectorRow
+from hearth_knowledge.ports import Relevance, RowFilter, VectorRow
 from hearth_knowledge.service import Ports, Service
 from hearth_knowledge.settings import Settings
 
@@ -49,6 +50,30 @@ class HashEmbedder:
             raise EmbedderUnavailableError("down")
         self.texts += texts
         return [[byte / 255 for byte in hashlib.sha256(text.encode()).digest()[:dimensions]] for text in texts]
+
+
+class WordReranker:
+    """Scores a text by the share of its words that the query has. `answer` replaces what it says, or is raised."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[str], str, Priority]] = []
+        self.answer: Callable[[list[Relevance]], Awaitable[list[Relevance]]] | Exception | None = None
+
+    async def rerank(self, query: str, texts: Sequence[str], *, model: str, priority: Priority) -> list[Relevance]:
+        self.asked.append((query, list(texts), model, priority))
+        wanted = set(words(query))
+        said = [
+            Relevance(index=index, score=sum(word in wanted for word in words(text)) / len(words(text)))
+            for index, text in enumerate(texts)
+        ]
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return await self.answer(said) if self.answer is not None else said
+
+
+def words(text: str) -> list[str]:
+    """Words as WordReranker compares them."""
+    return re.findall(r"\w+", text.lower())
 
 
 class MemoryStore:
@@ -162,6 +187,7 @@ class Fixture:
     service: Service
     store: MemoryStore
     embedder: HashEmbedder
+    reranker: WordReranker
     clock: list[int]
 
     async def call(
@@ -214,16 +240,24 @@ async def knowledge(folder: Path, **environment: str) -> AsyncIterator[Fixture]:
     if not key.exists():
         key.write_text("A" * 43 + "=")
     values = {"HEARTH_KNOWLEDGE_DATA": str(folder / "data"), "HEARTH_KEK_DIR": str(folder / "kek"), **environment}
-    store, embedder, clock = MemoryStore(), HashEmbedder(), [1_790_000_000_000]
+    store, embedder, reranker, clock = MemoryStore(), HashEmbedder(), WordReranker(), [1_790_000_000_000]
 
     def now() -> int:
         clock[0] += 1
         return clock[0]
 
-    ports = Ports(authenticator=NamedTokens(), embedder=embedder, connect_store=lambda _uri: store, now=now)
+    ports = Ports(
+        authenticator=NamedTokens(),
+        embedder=embedder,
+        reranker=reranker,
+        connect_store=lambda _uri: store,
+        now=now,
+    )
     service = Service(Settings.from_environment(values), ports)
     try:
-        yield Fixture(app=build_app(service), service=service, store=store, embedder=embedder, clock=clock)
+        yield Fixture(
+            app=build_app(service), service=service, store=store, embedder=embedder, reranker=reranker, clock=clock
+        )
     finally:
         service.database.close()
 

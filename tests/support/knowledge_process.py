@@ -11,6 +11,7 @@ from hearth_common.review import Identity
 from hearth_common.tokens import ProjectedToken
 from hearth_knowledge.index.embedder import GatewayEmbedder
 from hearth_knowledge.index.milvus import MilvusStore
+from hearth_knowledge.index.reranker import GatewayReranker
 from hearth_knowledge.main import serve_app
 from hearth_knowledge.service import Ports
 from hearth_knowledge.settings import Settings
@@ -32,11 +33,11 @@ class NamedTokens:
 async def run() -> None:
     settings = Settings.from_environment(os.environ)
     async with aiohttp.ClientSession() as session:
+        token = ProjectedToken(settings.gateway_token)
         ports = Ports(
             authenticator=NamedTokens(),
-            embedder=GatewayEmbedder(
-                settings.gateway_url, token=ProjectedToken(settings.gateway_token), session=session
-            ),
+            embedder=GatewayEmbedder(settings.gateway_url, token=token, session=session),
+            reranker=GatewayReranker(settings.gateway_url, token=token, session=session),
             connect_store=MilvusStore,
         )
         await serve_app(settings, ports)

@@ -107,6 +107,10 @@ REASONS_OF: Mapping[ConditionType, tuple[Reason, ...]] = {
         Reason.REPLICAS_MISSING,
         Reason.ROLLED_BACK,
         Reason.NO_VARIANT_AVAILABLE,
+        Reason.RERANKING,
+        Reason.RERANK_MODEL_NOT_FOUND,
+        Reason.RERANK_MODEL_NOT_READY,
+        Reason.NOT_A_RERANK_MODEL,
     ),
     ConditionType.PROGRESSING: (
         Reason.ROLLING_OUT,

@@ -102,6 +102,19 @@ class Reason(StrEnum):
     EMBEDDING_MODEL_NOT_FOUND = "EmbeddingModelNotFound", "No ModelDeployment has the name in embedding.model."
     EMBEDDING_MODEL_NOT_READY = "EmbeddingModelNotReady", "The embedding model has not said its dimensions yet."
     NOT_AN_EMBEDDING_MODEL = "NotAnEmbeddingModel", "embedding.model names a ModelDeployment whose task is not Embed."
+    RERANKING = "Reranking", "The reranking model is Available: it orders what searches find."
+    RERANK_MODEL_NOT_FOUND = (
+        "RerankModelNotFound",
+        "No ModelDeployment has the name in rerank.model: searches answer without it.",
+    )
+    RERANK_MODEL_NOT_READY = (
+        "RerankModelNotReady",
+        "The reranking model is not Available now: searches answer without it.",
+    )
+    NOT_A_RERANK_MODEL = (
+        "NotARerankModel",
+        "rerank.model names a ModelDeployment whose task is not Rerank: searches answer without it.",
+    )
     PROVISIONED = "Provisioned", "The knowledge service accepted the configuration and the collection is loaded."
     POPULATED = "Populated", "Documents are indexed and nothing waits."
     STORE_NOT_READY = "StoreNotReady", "The Milvus that the operator runs for the knowledge base does not answer yet."
@@ -148,6 +161,7 @@ PASSING: frozenset[Reason] = frozenset(
         Reason.OWNER_ACTIVE,
         Reason.OWNER_HOURS,
         Reason.RECOVERING,
+        Reason.RERANK_MODEL_NOT_READY,
         Reason.ROLLING_OUT,
         Reason.RUNNING,
         Reason.STORE_NOT_READY,

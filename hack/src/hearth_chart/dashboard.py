@@ -111,6 +111,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel(
                 "Search, 95 %", "s", ((_quantile("hearth_knowledge_search_seconds", "kb, mode"), "{{kb}} {{mode}}"),)
             ),
+            Panel("Reranking, 95 %", "s", ((_quantile("hearth_knowledge_rerank_seconds", "kb"), "{{kb}}"),)),
             Panel(
                 "What became of handed-over lines",
                 "short",
@@ -123,6 +124,10 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     ("rate(hearth_knowledge_index_failures_total[15m])", "{{kb}} not indexed"),
                     ("rate(hearth_knowledge_index_repaired_total[15m])", "{{kb}} repaired"),
                     ("rate(hearth_knowledge_degraded_searches_total[15m])", "{{kb}} searched without vectors"),
+                    (
+                        'rate(hearth_knowledge_rerank_seconds_count{outcome!="ranked"}[15m])',
+                        "{{kb}} not reranked: {{outcome}}",
+                    ),
                 ),
             ),
             Panel(

@@ -153,6 +153,9 @@ class Knowledge(Values):
     """The knowledge service."""
 
     storage: Storage = Storage()
+    rerank_seconds: Annotated[float, Field(gt=0, le=15)] = Field(
+        default=2, description="How long a search waits for a reranker before it answers without."
+    )
     backup: Backup = Backup()
     resources: Resources = _resources("100m", "256Mi", "1Gi")
     milvus: Milvus = Milvus()

@@ -155,6 +155,7 @@ EMBEDDED: Json = _object(
     {
         "suspend": False,
         "embedding": {"model": "embed"},
+        "rerank": {"model": "rank", "candidates": 20},
         "chunking": {"targetTokens": 600, "overlapTokens": 20},
         "store": {"mode": "Embedded"},
         "encryption": {"keySecretRef": {"name": "hearth-kek"}},

@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-import uvicorn
 from aiohttp import web
 
 from hearth_gateway.app import Gateway, build_app
@@ -16,6 +15,7 @@ from hearth_gateway.catalog.source import MemoryCatalog
 from hearth_gateway.main import build_state
 from hearth_gateway.settings import Settings, Timeouts
 from hearth_gateway.upstream import make_session
+from support.asgi_server import serve_asgi
 from support.gateway import api_key, catalog, chat_body, chat_events, deployment, hit, key_record, settle, variant
 
 TOKEN = "serve-token"
@@ -146,24 +146,6 @@ async def serve_web(app: web.Application, **options: Any) -> AsyncIterator[str]:
 @pytest.fixture(name="serve_asgi")
 def _serve_asgi() -> Any:
     return serve_asgi
-
-
-@contextlib.asynccontextmanager
-async def serve_asgi(app: Any) -> AsyncIterator[str]:
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, http="httptools")
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None
-    task = asyncio.create_task(server._serve())
-    while not server.started:
-        if task.done():
-            await task
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await task
 
 
 class House:

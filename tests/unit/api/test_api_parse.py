@@ -148,6 +148,7 @@ def test_null_is_the_same_as_absent() -> None:
         "suspend": None,
         "store": None,
         "chunking": {"targetTokens": None},
+        "rerank": None,
         "encryption": None,
         "privacy": None,
     }

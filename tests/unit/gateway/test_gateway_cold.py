@@ -1,16 +1,18 @@
 """Lists, status, search, probes; and that every path and method is guarded."""
 
 import asyncio
+import json
 import re
 
 import pytest
 
 from hearth_api.wire.keys import Scope
+from hearth_api.wire.knowledge import SearchResponse
 from hearth_common.errors import KubeUnreachableError, TokenRefusedError
 from hearth_common.review import Identity
 from hearth_gateway.app import route_label
 from hearth_gateway.catalog.model import fold
-from hearth_gateway.errors import UpstreamTimeoutError
+from hearth_gateway.errors import BadRequestError, UpstreamTimeoutError
 from hearth_gateway.routes.hot import ROUTES
 from support.gateway import (
     FakeKnowledge,
@@ -81,12 +83,60 @@ async def test_search_merges_bases_and_names_them():
     assert reply.json()["took_ms"] >= 0
 
 
+def answer(*hits, **facts):
+    return SearchResponse(results=hits, took_ms=1.0, **facts)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ({"work": answer(hit("a"), reranked=True)}, {"reranked": True}),
+        (
+            {"work": answer(reranked=True), "home": answer(rerank_reason="timeout")},
+            {"reranked": False, "rerank_reasons": {"home": "timeout"}},
+        ),
+        ({"work": answer(rerank_reason="new")}, {"reranked": False, "rerank_reasons": {"work": "new"}}),
+        ({"work": answer()}, {"reranked": False, "rerank_reasons": {"work": "not_configured"}}),  # an older release
+        ({}, {"reranked": False}),
+    ],
+)
+async def test_a_search_says_whether_rerankers_ordered_it(answers, told):
+    gateway = Harness(knowledge=FakeKnowledge(answers), source=MemoryCatalog(catalog(bases=tuple(answers))))
+    reply = (await gateway.post("/v1/search", {"query": "x"})).json()
+    assert {name: value for name, value in reply.items() if name not in ("results", "took_ms")} == told
+
+
+@pytest.mark.parametrize("asked", [{}, {"rerank": True}, {"rerank": False}, {"rerank": None}])
+async def test_what_a_search_says_of_reranking_reaches_the_knowledge_service(asked):
+    gateway = Harness()
+    assert (await gateway.post("/v1/search", {"query": "x", **asked})).status == 200
+    ((_, request),) = gateway.knowledge.requests
+    assert request.rerank is asked.get("rerank")
+    sent = json.loads(request.model_dump_json(exclude_none=True))
+    assert sent.get("rerank") is asked.get("rerank"), "absent is what an older release understands"
+
+
+async def test_a_demand_that_the_knowledge_service_refuses_is_the_callers_fault():
+    gateway = Harness(knowledge=FakeKnowledge({"work": BadRequestError("rerank: knowledge base work has no reranker")}))
+    reply = await gateway.post("/v1/search", {"query": "x", "rerank": True})
+    assert (reply.status, reply.json()["error"]["message"]) == (400, "rerank: knowledge base work has no reranker")
+
+
+async def test_knowledge_bases_are_listed_with_the_reranker_that_they_name():
+    gateway = Harness()
+    assert (await gateway.get("/v1/knowledge-bases")).json()["data"][0]["rerank_model"] is None
+    base = knowledge_base() | {"spec": {"rerank": {"model": "rank"}}}
+    gateway = Harness(source=MemoryCatalog(fold([deployment()], [base])))
+    assert (await gateway.get("/v1/knowledge-bases")).json()["data"][0]["rerank_model"] == "rank"
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
         (b"", 400),
         (b"{}", 400),
         ({"query": ""}, 400),
+        ({"query": "x", "rerank": "yes please"}, 400),
         ({"query": "x", "knowledge_bases": []}, 400),
         ({"query": "x", "knowledge_bases": ["nope"]}, 404),
         ({"query": "x", "surprise": 1}, 400),
@@ -241,6 +291,7 @@ def _identity(account, namespace="hearth"):
     ("outcome", "path", "status"),
     [
         (_identity("hearth-knowledge"), "/v1/embeddings", 200),
+        (_identity("hearth-knowledge"), "/v1/rerank", 200),
         (_identity("hearth-knowledge"), "/v1/chat/completions", 403),
         (_identity("hearth-knowledge"), "/v1/search", 403),
         (_identity("hearth-operator"), "/v1/chat/completions", 200),
@@ -251,8 +302,10 @@ def _identity(account, namespace="hearth"):
     ],
 )
 async def test_only_hearths_own_accounts_come_in_without_a_key(outcome, path, status):
-    gateway = Harness(reviewer=FakeReviewer(outcome))
-    body = {"model": "embed" if "embed" in path else "chat", "input": "a"}
+    ranker = deployment("rank", task="Rerank", variants=[variant(url="http://node:8000/rank/cpu")])
+    everything = catalog(deployment(), deployment("embed", task="Embed"), ranker)
+    gateway = Harness(reviewer=FakeReviewer(outcome), source=MemoryCatalog(everything))
+    body = {"model": next((name for name in ("embed", "rank") if name in path), "chat"), "input": "a"}
     assert (await gateway.post(path, body, key="a.b.c")).status == status
 
 

@@ -211,7 +211,7 @@ def test_who_is_woken_by_what() -> None:
     kb, other = Key("KnowledgeBase", "w"), Key("KnowledgeBase", "other")
     src, stray = Key("IngestionSource", "i"), Key("IngestionSource", "stray")
     watcher.see_own(None, {**obj(*kb), "spec": {"embedding": {"model": "m"}}})
-    watcher.see_own(None, {**obj(*other), "spec": {"embedding": {"model": "n"}}})
+    watcher.see_own(None, {**obj(*other), "spec": {"embedding": {"model": "n"}, "rerank": {"model": "r"}}})
     watcher.see_own(None, {**obj(*src), "spec": {"knowledgeBaseRef": {"name": "w"}}})
     watcher.see_own(None, {**obj(*stray), "spec": "garbage"})
     woken.taken()
@@ -222,6 +222,13 @@ def test_who_is_woken_by_what() -> None:
     assert woken.taken() == set(), "only its status changed: who wrote it woke the others"
     watcher.see_own("MODIFIED", obj("ModelDeployment", "m", finalizers=["f"]))
     assert woken.taken() == {Key("ModelDeployment", "m")}, "a finalizer concerns nobody else"
+    watcher.see_own("ADDED", obj("ModelDeployment", "r"))
+    assert woken.taken() == {Key("ModelDeployment", "r"), FLEET, other}
+    watcher.see_own("ADDED", obj("ModelDeployment", "n"))
+    assert woken.taken() == {Key("ModelDeployment", "n"), FLEET, other}
+    watcher.see_own("DELETED", obj("ModelDeployment", "n"))
+    watcher.see_own("DELETED", obj("ModelDeployment", "r"))
+    woken.taken()
     watcher.see_own("ADDED", obj("InferenceNode", "n"))
     assert woken.taken() == {Key("InferenceNode", "n"), FLEET, RELEASE}
     watcher.see_own("MODIFIED", obj(*kb, generation=2))

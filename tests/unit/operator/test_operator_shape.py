@@ -22,7 +22,7 @@ from hearth_operator.errors import InvalidSpecError, NotYetError, UnreachableErr
 from hearth_operator.facts import EndpointFacts, PodFacts, RayApp, RayNode, Reach, ServingFacts
 from hearth_operator.reconcile.loop import failure_status, former_conditions
 from hearth_operator.reconcile.report import write_status
-from hearth_operator.status.conditions import Verdict, false, unknown, write_conditions
+from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
 from hearth_operator.status.knowledge import knowledge_status
 from hearth_operator.status.model import VariantFacts, model_status
 from hearth_operator.status.node import node_status
@@ -70,13 +70,17 @@ def chat(*changes: dict[str, Any], refused: Verdict | None = None, **spec: Any) 
     return model_status(wanted, facts=facts, refused=refused, now=NOW)
 
 
-def base(observed: dict[str, Any] | None, blocked: Verdict | None = None, **spec: Any) -> Status:
+def base(
+    observed: dict[str, Any] | None, blocked: Verdict | None = None, *, rerank: Verdict | None = None, **spec: Any
+) -> Status:
     body = {
         "collection": "c", "documents": 3, "chunks": 9, "embedding": {"model": "e", "digest": "d", "dimensions": 3},
         "consistency": {"consistent": True, "expectedChunks": 9, "indexedChunks": 9},
     }  # fmt: skip
     found = KbStatus.model_validate({**body, **observed}) if observed is not None else None
-    return knowledge_status(at_generation(knowledge_base(**spec)), observed=found, blocked=blocked, now=NOW)
+    return knowledge_status(
+        at_generation(knowledge_base(**spec)), observed=found, blocked=blocked, rerank=rerank, now=NOW
+    )
 
 
 def inbox(*jobs: JobFacts, blocked: Verdict | None = None, **spec: Any) -> Status:
@@ -149,6 +153,9 @@ STATES: dict[tuple[str, str], tuple[Status, str]] = {
     ),
     ("KnowledgeBase", "waits for its model"): (base(None, false(Reason.EMBEDDING_MODEL_NOT_READY)), "Progressing"),
     ("KnowledgeBase", "names no model"): (base(None, false(Reason.EMBEDDING_MODEL_NOT_FOUND)), "Degraded"),
+    ("KnowledgeBase", "reranks"): (base({}, rerank=false(Reason.RERANKING)), "Healthy"),
+    ("KnowledgeBase", "waits for its reranker"): (base({}, rerank=true(Reason.RERANK_MODEL_NOT_READY)), "Healthy"),
+    ("KnowledgeBase", "names no reranker"): (base({}, rerank=true(Reason.RERANK_MODEL_NOT_FOUND)), "Degraded"),
     ("KnowledgeBase", "has no service"): (base(None, unknown(Reason.UNREACHABLE)), "Degraded"),
     ("KnowledgeBase", "is suspended"): (base({}, suspend=True), "Suspended"),
     ("KnowledgeBase", "is suspended and blocked"): (

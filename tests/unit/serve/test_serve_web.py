@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from array import array
 from pathlib import Path
 
@@ -255,6 +256,9 @@ async def test_documents_are_ranked_best_first(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert call.json["usage"] == {"prompt_tokens": 82, "total_tokens": 82, "truncated_inputs": [0]}
     assert list(call.json)[-1] == "usage", "the gateway reads it at the end"
+    again = await Call(app, "POST", "/v1/rerank", body).run()
+    assert all(re.fullmatch(r"rerank-[0-9a-f]{32}", one.json["id"]) for one in (call, again))
+    assert call.json["id"] != again.json["id"]
     few = await Call(app, "POST", "/v1/rerank", {"query": "q", "documents": documents, "top_n": 1}).run()
     assert few.json["results"] == [{"index": 1, "relevance_score": 0.04}]
     assert (await Call(app, "POST", "/probe").run()).status == 200

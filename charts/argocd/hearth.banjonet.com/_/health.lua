@@ -21,6 +21,7 @@ local passing = {
   OwnerActive = true,
   OwnerHours = true,
   Recovering = true,
+  RerankModelNotReady = true,
   RollingOut = true,
   Running = true,
   StoreNotReady = true,
@@ -79,8 +80,9 @@ if ready.status == "True" then
   end
   if is("Degraded", "True") then
     local reason = conditions["Degraded"].reason
-    if reason == "FallbackServing" or reason == "RayUnreachable" then
+    if reason == "FallbackServing" or reason == "RayUnreachable" or reason == "RerankModelNotReady" then
       -- What variants are for: requests are answered. The message names who answers and why.
+      -- A knowledge base whose reranker sleeps answers as well.
       return health("Healthy", say("Degraded"))
     end
     return health(rolling_out and "Progressing" or "Degraded", say("Degraded"))

@@ -20,7 +20,7 @@ from hearth_api.kinds.base import (
 )
 from hearth_api.kinds.fields import Count, DnsLabel, FindingType, ObjectName, Quantity, SecretRef
 from hearth_api.names import API_VERSION, SECRET_KEK
-from hearth_api.wire.knowledge import PrivacyPolicy, SecretsPolicy
+from hearth_api.wire.knowledge import MAX_CANDIDATES, PrivacyPolicy, SecretsPolicy
 
 
 class StoreMode(StrEnum):
@@ -43,6 +43,15 @@ class Embedding(ApiModel):
 
     model: DnsLabel
     """ModelDeployment with task Embed. Another one means that everything is indexed again."""
+
+
+class Rerank(ApiModel):
+    """The model that puts what a search found into its final order."""
+
+    model: DnsLabel
+    """ModelDeployment with task Rerank. While it does not answer, searches keep the order that they have without it."""
+    candidates: Annotated[int, Field(ge=2, le=MAX_CANDIDATES)] = 50
+    """How many of the best passages it reads for each search."""
 
 
 class Chunking(ApiModel):
@@ -158,6 +167,8 @@ class KnowledgeBaseSpec(ApiModel):
     """Stop indexing; what is indexed stays searchable."""
     embedding: Embedding
     """The model that turns text into vectors."""
+    rerank: Rerank | None = None
+    """The model that puts what a search found into its final order; absent: none does."""
     chunking: Chunking = Chunking()
     """How documents are cut into passages. A change means that everything is indexed again."""
     store: Store = Store()
@@ -255,6 +266,7 @@ class KnowledgeBase(Resource):
             PrinterColumn(name="Documents", path=".status.documents", type="integer", description="Current documents"),
             PrinterColumn(name="Chunks", path=".status.chunks", type="integer", description="Passages in the index"),
             PrinterColumn(name="Pending", path=".status.pending", type="integer", description="Documents that wait"),
+            PrinterColumn(name="Rerank", path=".spec.rerank.model", priority=1, description="Reranking model"),
             PrinterColumn(name="Store", path=".spec.store.mode", priority=1, description="Where vectors live"),
             *ready_columns(),
         ),

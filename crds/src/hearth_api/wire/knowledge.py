@@ -9,6 +9,9 @@ from pydantic import Field
 from hearth_api.base import LenientModel, LenientSnakeModel, SnakeModel, StrictModel
 from hearth_api.wire.documents import Anchor, Kind, Trust
 
+MAX_CANDIDATES = 200
+"""Passages that a reranker may be given for one search."""
+
 
 class SearchMode(StrEnum):
     """Which legs of the index answer."""
@@ -24,6 +27,14 @@ class EmbeddingConfig(StrictModel):
     model: str
     digest: str
     dimensions: int = Field(ge=1)
+
+
+class RerankConfig(StrictModel):
+    """The model that puts what a search found into its final order: the ModelDeployment's name."""
+
+    model: str
+    candidates: int = Field(default=50, ge=2, le=MAX_CANDIDATES)
+    """How many of the best passages it reads."""
 
 
 class ChunkingConfig(StrictModel):
@@ -70,6 +81,8 @@ class KbConfig(StrictModel):
     """Body of `PUT /v1/kbs/{kb}`: everything that the operator tells of a knowledge base."""
 
     embedding: EmbeddingConfig
+    rerank: RerankConfig | None = None
+    """Absent is also what an older release understands."""
     chunking: ChunkingConfig = ChunkingConfig()
     store: StoreConfig = StoreConfig()
     privacy: PrivacyConfig = PrivacyConfig()
@@ -177,7 +190,8 @@ class SearchRequest(SnakeModel):
     mode: SearchMode = SearchMode.HYBRID
     filters: SearchFilters = SearchFilters()
     as_of: datetime | None = None
-    rerank: bool = False
+    rerank: bool | None = None
+    """None: where the knowledge base has a reranker. True: refused where it has none."""
     explain: bool = False
     expand: tuple[Literal["thread", "meeting"], ...] = ()
     """Also say what belongs to each hit: the rest of its conversation; its meeting with invitation, chat and notes."""
@@ -220,11 +234,33 @@ class SearchHit(LenientSnakeModel):
     related: tuple[Related, ...] = ()
 
 
+class NotReranked(StrEnum):
+    """Why a reranker did not order an answer."""
+
+    OFF = "off"
+    """The request says so."""
+    NOT_CONFIGURED = "not_configured"
+    """The knowledge base has none."""
+    NO_RESULTS = "no_results"
+    TIMEOUT = "timeout"
+    """It did not answer in the time that a search has for it."""
+    UNAVAILABLE = "unavailable"
+    """It is missing, asleep, overloaded, or the way to it is cut."""
+    REFUSED = "refused"
+    """It does not take this query, or is no model for ranking."""
+    BAD_ANSWER = "bad_answer"
+    """It answered with something that is not one score from 0 to 1 for each passage."""
+
+
 class SearchResponse(LenientSnakeModel):
     """Answer of a search, best first."""
 
     results: tuple[SearchHit, ...]
     took_ms: float
+    reranked: bool = False
+    """Whether a reranker ordered the results; then `score` is its own, 0 for what it was not given."""
+    rerank_reason: str | None = None
+    """Where it did not: one of `NotReranked`, or what a newer release says."""
 
 
 class QuarantinedSegment(LenientModel):

@@ -18,8 +18,11 @@ from hearth_operator.reconcile.queue import Key
 
 CHILDREN = ("Deployment", "CronJob", "Job", "Pod", "Secret")
 _ANNOTATIONS = (names.ANNOTATION_RUN_NOW, names.ANNOTATION_RESTART, names.ANNOTATION_TAKE_OVER)
-_USES = {names.KNOWLEDGE_BASE: ("embedding", "model"), names.SOURCE: ("knowledgeBaseRef", "name")}
-"""Where in its spec a resource names the one that it needs."""
+_USES = {
+    names.KNOWLEDGE_BASE: (("embedding", "model"), ("rerank", "model")),
+    names.SOURCE: (("knowledgeBaseRef", "name"),),
+}
+"""Where in its spec a resource names those that it needs."""
 # An API server that was away is asked again within 5 s of its return, however long it was. One that answers with
 # errors, or refuses, for longer than a minute ends the process: the next one waits for the kinds to be served.
 _BACKOFFS = (1.0, 2.0, 3.0, *(5.0,) * 12)
@@ -79,14 +82,17 @@ class Watcher:
             self._wake_others(key, obj)
 
     def _note_use(self, key: Key, obj: Mapping[str, Any]) -> None:
-        """Remember which model a knowledge base names, and which knowledge base a source."""
-        section, field = _USES.get(key.kind, ("", ""))
+        """Remember which models a knowledge base names, and which knowledge base a source."""
         spec = obj.get("spec")
-        named = spec.get(section) if isinstance(spec, Mapping) else None
-        name = named.get(field) if isinstance(named, Mapping) else None
+        sections = spec if isinstance(spec, Mapping) else {}
+        found = frozenset(
+            name
+            for section, field in _USES.get(key.kind, ())
+            if isinstance(named := sections.get(section), Mapping) and isinstance(name := named.get(field), str)
+        )
         self._ctx.world.uses.pop(key, None)
-        if isinstance(name, str):
-            self._ctx.world.uses[key] = name
+        if found:
+            self._ctx.world.uses[key] = found
 
     def _wake_others(self, key: Key, obj: Mapping[str, Any] | None) -> None:
         """Wake whom a change of one resource concerns. `obj` is None where it is gone."""

@@ -65,10 +65,15 @@ def _model(model: ModelDeployment, nodes: dict[str, InferenceNode], placed: Plan
 
 
 def _knowledge(kb: KnowledgeBase, models: set[str]) -> str:
-    model = kb.spec.embedding.model
-    known = "" if model in models else " (not among the files)"
+    named = f"embeds with {_known(kb.spec.embedding.model, models)}"
+    if kb.spec.rerank is not None:
+        named += f"; reranks the best {kb.spec.rerank.candidates} passages with {_known(kb.spec.rerank.model, models)}"
     end = "erased" if kb.spec.deletion_policy is DeletionPolicy.DELETE else "kept"
-    return f"{names.KNOWLEDGE_BASE} {kb.metadata.name}: embeds with {model}{known}; documents are {end} at deletion"
+    return f"{names.KNOWLEDGE_BASE} {kb.metadata.name}: {named}; documents are {end} at deletion"
+
+
+def _known(model: str, models: set[str]) -> str:
+    return model if model in models else f"{model} (not among the files)"
 
 
 def _source(source: IngestionSource) -> str:

@@ -4,11 +4,20 @@ import hashlib
 import json
 from typing import Any
 
+from hearth_api.conditions import ConditionType, is_true
 from hearth_api.kinds import KnowledgeBase, ModelDeployment
 from hearth_api.kinds.knowledge import DeletionPolicy
 from hearth_api.parse import ParseError, parse_observed
 from hearth_api.reasons import Reason
-from hearth_api.wire.knowledge import ChunkingConfig, EmbeddingConfig, KbConfig, KbStatus, PrivacyConfig, StoreConfig
+from hearth_api.wire.knowledge import (
+    ChunkingConfig,
+    EmbeddingConfig,
+    KbConfig,
+    KbStatus,
+    PrivacyConfig,
+    RerankConfig,
+    StoreConfig,
+)
 from hearth_api.wire.serve import Task
 from hearth_operator import names
 from hearth_operator.errors import InvalidSpecError, UnreachableError
@@ -17,8 +26,10 @@ from hearth_operator.reconcile.context import Context
 from hearth_operator.reconcile.release import remember_data
 from hearth_operator.reconcile.report import write_status
 from hearth_operator.reconcile.store import ensure_store
-from hearth_operator.status.conditions import Verdict, false, unknown
+from hearth_operator.status.conditions import Verdict, false, true, unknown
 from hearth_operator.status.knowledge import knowledge_status
+
+_UNRANKED = "searches answer without reranking"
 
 
 async def reconcile_knowledge(ctx: Context, raw: dict[str, Any], kb: KnowledgeBase) -> float | None:
@@ -29,7 +40,9 @@ async def reconcile_knowledge(ctx: Context, raw: dict[str, Any], kb: KnowledgeBa
         return 0.0
     observed, blocked = await _provision(ctx, kb)
     sources = await _sources(ctx, kb)
-    status = knowledge_status(kb, observed=observed, blocked=blocked, sources=sources, now=ctx.now())
+    status = knowledge_status(
+        kb, observed=observed, blocked=blocked, rerank=await judge_rerank(ctx, kb), sources=sources, now=ctx.now()
+    )
     if observed is not None and kb.status.collection is None:
         await remember_data(ctx)
     await write_status(ctx, raw, before=kb.status.conditions, status=status)
@@ -104,11 +117,41 @@ async def _embedding(ctx: Context, kb: KnowledgeBase) -> tuple[EmbeddingConfig |
     return EmbeddingConfig(model=wanted, digest=digest, dimensions=dimensions), None
 
 
+async def judge_rerank(ctx: Context, kb: KnowledgeBase) -> Verdict | None:
+    """Return what Degraded says of the reranker; None where the knowledge base names none.
+
+    The knowledge service is told of it in any case: it asks for each search and answers without it, so nothing is
+    configured anew when a machine sleeps or a model is made later.
+    """
+    if kb.spec.rerank is None:
+        return None
+    wanted = kb.spec.rerank.model
+    raw = await ctx.kube.get(names.MODEL, wanted)
+    if raw is None:
+        return true(
+            Reason.RERANK_MODEL_NOT_FOUND,
+            f"no ModelDeployment is called {wanted}: make it with task Rerank, or take spec.rerank away; {_UNRANKED}",
+        )
+    try:
+        model = parse_observed(raw)
+    except ParseError as error:
+        return true(Reason.RERANK_MODEL_NOT_READY, f"{wanted}: {error}; {_UNRANKED}")
+    if not isinstance(model, ModelDeployment) or model.spec.task is not Task.RERANK:
+        return true(
+            Reason.NOT_A_RERANK_MODEL,
+            f"ModelDeployment {wanted} has not the task Rerank: name another in spec.rerank.model; {_UNRANKED}",
+        )
+    if not is_true(model.status.conditions, ConditionType.AVAILABLE):
+        return true(Reason.RERANK_MODEL_NOT_READY, f"waits for ModelDeployment {wanted} to be Available; {_UNRANKED}")
+    return false(Reason.RERANKING)
+
+
 def build_config(kb: KnowledgeBase, embedding: EmbeddingConfig, *, store: StoreConfig) -> KbConfig:
     """Return what the knowledge service is told."""
-    chunking = kb.spec.chunking
+    chunking, rerank = kb.spec.chunking, kb.spec.rerank
     return KbConfig(
         embedding=embedding,
+        rerank=RerankConfig(model=rerank.model, candidates=rerank.candidates) if rerank is not None else None,
         chunking=ChunkingConfig(target_tokens=chunking.target_tokens, overlap_tokens=chunking.overlap_tokens),
         store=store,
         privacy=PrivacyConfig(

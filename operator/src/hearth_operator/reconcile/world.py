@@ -143,8 +143,8 @@ class World:
     """(uid, variant) -> (generation, when it began by the monotonic clock)."""
     known: dict[str, set[str]] = field(default_factory=dict)
     """Names of resources by kind, from watching."""
-    uses: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(kind, name) of a knowledge base or source -> the model or knowledge base that it names, from watching."""
+    uses: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """(kind, name) of a knowledge base or source -> the models or knowledge base that it names, from watching."""
     fleet_seen: Mapping[Any, object] = field(default_factory=dict)
     """Key -> what it saw of the fleet when that was last looked at."""
     fleet_at: float = float("-inf")
@@ -174,7 +174,7 @@ class World:
 
     def users(self, kind: str, *, of: str) -> Iterable[str]:
         """Return the known resources of a kind that name another one, or might."""
-        return [name for name in self.names(kind) if self.uses.get((kind, name), of) == of]
+        return [name for name in self.names(kind) if of in self.uses.get((kind, name), (of,))]
 
     def make_dirty(self) -> None:
         """Have every endpoint's document computed again."""

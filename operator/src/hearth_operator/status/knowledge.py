@@ -26,13 +26,15 @@ def knowledge_status(
     *,
     observed: KbStatus | None,
     blocked: Verdict | None,
+    rerank: Verdict | None = None,
     sources: Mapping[str, SourceFacts | None] = {},
     now: datetime,
 ) -> KnowledgeBaseStatus:
     """Return the status. `blocked` says why it is not provisioned; the last known counts stay while it is unknown.
 
-    An empty knowledge base is Ready: it answers, with nothing. One with a stale source answers too. `sources` says how
-    fresh the sources are that were looked at since the operator started; None: that source is gone.
+    An empty knowledge base is Ready: it answers, with nothing. One with a stale source answers too, and one without the
+    reranker that it names (`rerank`, of Degraded; None: it names none). `sources` says how fresh the sources are that
+    were looked at since the operator started; None: that source is gone.
     """
     freshness = _freshness(kb, observed, sources)
     verdicts = {
@@ -41,6 +43,8 @@ def knowledge_status(
         ConditionType.CONSISTENT: _judge_consistent(observed),
         ConditionType.FRESH: _judge_fresh(freshness),
     }
+    if rerank is not None:
+        verdicts[ConditionType.DEGRADED] = rerank
     if kb.spec.suspend:
         verdicts[ConditionType.READY] = false(Reason.SUSPENDED, "spec.suspend is true")
     generation = kb.metadata.generation

@@ -1,5 +1,7 @@
 """Errors that callers see. Each knows its HTTP status and a stable code; none carries content of documents."""
 
+from hearth_api.wire.knowledge import NotReranked
+
 
 class KnowledgeError(Exception):
     """Base of all. `status` is the HTTP status, `kind` OpenAI's error type, `code` a stable word."""
@@ -128,6 +130,14 @@ class EmbedderRefusedError(KnowledgeError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the embedding model refused: {reason}")
+
+
+class RerankerError(Exception):
+    """The reranker gave no order; the search answers without one. Never shown to a caller as an error."""
+
+    def __init__(self, reason: NotReranked, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)
 
 
 class StoreUnavailableError(UnavailableError):

@@ -17,6 +17,7 @@ from hearth_knowledge.backup.command import run_command
 from hearth_knowledge.errors import KnowledgeError
 from hearth_knowledge.index.embedder import GatewayEmbedder
 from hearth_knowledge.index.milvus import MilvusStore
+from hearth_knowledge.index.reranker import GatewayReranker
 from hearth_knowledge.service import Ports, Service
 from hearth_knowledge.settings import Settings
 
@@ -27,11 +28,11 @@ async def serve(settings: Settings) -> None:
     """Serve until a signal comes."""
     async with aiohttp.ClientSession() as session:
         api = KubeApi(KubeAccess.from_pod(), session=session)
+        token = ProjectedToken(settings.gateway_token)
         ports = Ports(
             authenticator=TokenReviewer(api, audience=AUDIENCE),
-            embedder=GatewayEmbedder(
-                settings.gateway_url, token=ProjectedToken(settings.gateway_token), session=session
-            ),
+            embedder=GatewayEmbedder(settings.gateway_url, token=token, session=session),
+            reranker=GatewayReranker(settings.gateway_url, token=token, session=session),
             connect_store=MilvusStore,
         )
         await serve_app(settings, ports)

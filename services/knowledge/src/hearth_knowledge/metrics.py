@@ -30,6 +30,13 @@ class Metrics:
             buckets=SEARCH_SECONDS,
             registry=self.registry,
         )
+        self.reranks = Histogram(
+            "hearth_knowledge_rerank_seconds",
+            "Rerankings by outcome: ranked, or why not",
+            ["kb", "outcome"],
+            buckets=SEARCH_SECONDS,
+            registry=self.registry,
+        )
         self.backup_success = Gauge(
             "hearth_knowledge_backup_last_success_timestamp_seconds",
             "When the last backup was made, 0 before the first",

@@ -30,6 +30,22 @@ class Embedder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Relevance:
+    """One text by its position, with a score from 0 to 1."""
+
+    index: int
+    score: float
+
+
+class Reranker(Protocol):
+    """Says how well texts answer a query. Its caller limits the time, and believes nothing of what it says unread."""
+
+    async def rerank(self, query: str, texts: Sequence[str], *, model: str, priority: Priority) -> list[Relevance]:
+        """Return what the model says, as it says it. RerankerError where it says nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class VectorRow:
     """One chunk as the vector store knows it: no text, no title, no name. Times are milliseconds since 1970."""
 

@@ -24,11 +24,12 @@ from hearth_knowledge.lifecycle import Lifecycle
 from hearth_knowledge.links.related import RelatedFinder
 from hearth_knowledge.links.store import LinkStore
 from hearth_knowledge.metrics import Metrics
-from hearth_knowledge.ports import Authenticator, Embedder
+from hearth_knowledge.ports import Authenticator, Embedder, Reranker
 from hearth_knowledge.privacy.audit import AuditLog, Tickets
 from hearth_knowledge.privacy.directory import DirectoryStore
 from hearth_knowledge.privacy.filter import PrivacyFilter
 from hearth_knowledge.privacy.quarantine import QuarantineStore
+from hearth_knowledge.reranking import Reranking
 from hearth_knowledge.search import Searcher
 from hearth_knowledge.settings import Settings
 from hearth_knowledge.storage.blobs import BlobStore
@@ -56,6 +57,7 @@ class Ports:
 
     authenticator: Authenticator
     embedder: Embedder
+    reranker: Reranker
     connect_store: Connect
     random: RandomBytes = secrets.token_bytes
     now: Callable[[], int] = wall_millis
@@ -159,6 +161,7 @@ class Service:
             related=self.related,
             stores=self.stores,
             embedder=ports.embedder,
+            reranking=Reranking(ports.reranker, seconds=settings.limits.rerank_seconds, metrics=self.metrics),
             fusion=settings.fusion,
             limits=settings.limits,
             metrics=self.metrics,

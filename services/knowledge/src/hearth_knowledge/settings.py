@@ -10,6 +10,9 @@ from hearth_knowledge.backup.schedule import Schedule
 from hearth_knowledge.errors import InvalidRequestError
 from hearth_knowledge.index.fusion import Fusion, FusionMethod
 
+MOST_SECONDS = 15
+"""Of one step of a search: the gateway waits 30 s for all of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -23,6 +26,7 @@ class Limits:
     search_wait_seconds: float = 10.0
     query_embed_seconds: float = 5.0
     document_embed_seconds: float = 120.0
+    rerank_seconds: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Settings:
             line_bytes=_number(environment, "HEARTH_LINE_LIMIT_BYTES", default=16 << 20),
             original_bytes=_number(environment, "HEARTH_ORIGINAL_LIMIT_BYTES", default=256 << 20),
             search_concurrency=_number(environment, "HEARTH_SEARCH_CONCURRENCY", default=4),
+            rerank_seconds=_seconds(environment, "HEARTH_RERANK_SECONDS", default=2.0),
         )
         method = get("HEARTH_FUSION", FusionMethod.WEIGHTED.value)
         if method not in set(FusionMethod):
@@ -101,6 +106,16 @@ def _number(environment: Mapping[str, str], name: str, *, default: int) -> int:
     if not text.isdigit() or int(text) < 1:
         raise InvalidRequestError(name, "must be a whole number above 0")
     return int(text)
+
+
+def _seconds(environment: Mapping[str, str], name: str, *, default: float) -> float:
+    try:
+        value = float(environment.get(name, str(default)))
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= MOST_SECONDS:
+        raise InvalidRequestError(name, f"must be a number of seconds above 0, at most {MOST_SECONDS}")
+    return value
 
 
 def _fraction(environment: Mapping[str, str], name: str, *, default: float = 0.6) -> float:

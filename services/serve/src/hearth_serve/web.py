@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import time
+import uuid
 from array import array
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
@@ -189,8 +190,8 @@ class ModelApp:
             | ({"document": {"text": texts[n]}} if request.return_documents else {})
             for n in best
         ]
-        answer = {"object": "list", "model": self._args.model_id, "results": found, "usage": _usage(result)}
-        await send_json(send, 200, answer)
+        head = {"id": f"rerank-{uuid.uuid4().hex}", "object": "list", "model": self._args.model_id}
+        await send_json(send, 200, {**head, "results": found, "usage": _usage(result)})
 
 
 def _usage(result: Embedded | Reranked) -> dict[str, object]:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hearth_gateway.catalog.beside import Node, Source, read_conditions, read_node, read_source
-from hearth_gateway.catalog.fields import read_list, read_part, read_ready
+from hearth_gateway.catalog.fields import read_list, read_part, read_ready, read_text
 
 AVAILABLE = "Available"
 UNREACHABLE = "Unreachable"
@@ -83,6 +83,8 @@ class KnowledgeBase:
     chunks: int
     pending: int
     embedding_model: str
+    rerank_model: str | None
+    """That it names, whether it answers or not."""
     sources: tuple[Mapping[str, Any], ...]
 
 
@@ -183,6 +185,7 @@ def read_knowledge_base(item: Mapping[str, Any]) -> KnowledgeBase | None:
         chunks=_number(status.get("chunks")),
         pending=_number(status.get("pending")),
         embedding_model=str(read_part(status, "embedding").get("model") or ""),
+        rerank_model=read_text(read_part(read_part(item, "spec"), "rerank").get("model")),
         sources=tuple(dict(entry) for entry in read_list(status, "sources") if isinstance(entry, Mapping)),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hearth_api.wire.knowledge import SearchHit, SearchRequest
+from hearth_api.wire.knowledge import NotReranked, SearchHit, SearchRequest
 from hearth_gateway.catalog.model import Model
 from hearth_gateway.errors import BadRequestError
 from hearth_gateway.knowledge import Knowledge
@@ -66,18 +66,34 @@ class Grounded:
         return {"citations": details(found), "variant": variant, "degraded": degraded}
 
 
-async def search_all(knowledge: Knowledge, *, names: Sequence[str], request: SearchRequest) -> list[SearchHit]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Hits of several knowledge bases, best first; per knowledge base whose reranker did not order them, why."""
+
+    hits: list[SearchHit]
+    unranked: Mapping[str, str]
+
+
+async def search_all(knowledge: Knowledge, *, names: Sequence[str], request: SearchRequest) -> Found:
     """Search several knowledge bases at once and interleave their results; the first error ends all."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(knowledge.search(name, request=request)) for name in names]
     except ExceptionGroup as group_error:
         raise group_error.exceptions[0] from None
-    return merge(
-        [
-            [hit.model_copy(update={"knowledge_base": name}) for hit in task.result().results]
-            for name, task in zip(names, tasks, strict=True)
-        ]
+    answers = {name: task.result() for name, task in zip(names, tasks, strict=True)}
+    return Found(
+        hits=merge(
+            [
+                [hit.model_copy(update={"knowledge_base": name}) for hit in answer.results]
+                for name, answer in answers.items()
+            ]
+        ),
+        unranked={
+            name: answer.rerank_reason or NotReranked.NOT_CONFIGURED  # a release before it was one says nothing
+            for name, answer in answers.items()
+            if not answer.reranked
+        },
     )
 
 
@@ -109,7 +125,8 @@ async def ground(
         filters=ask.knowledge.filters,
         as_of=ask.knowledge.as_of,
     )
-    passages = select(await search_all(knowledge, names=knowledge_bases, request=request), budget=budget)
+    found = await search_all(knowledge, names=knowledge_bases, request=request)
+    passages = select(found.hits, budget=budget)
     payload = {name: value for name, value in ask.payload.items() if name not in OWN_FIELDS}
     payload |= {"model": model.name, "messages": build_messages(messages, passages=passages)}
     return Grounded(body=json.dumps(payload).encode(), passages=passages, question=query)

@@ -99,9 +99,14 @@ async def search(request: Request, state: Parts, caller: Known) -> dict[str, Any
         state.require_knowledge_base(name, caller=caller)
     started = time.perf_counter()
     asked = SearchRequest.model_validate(body.model_dump(exclude={"knowledge_bases"}))
-    hits = await search_all(state.knowledge, names=names, request=asked)
+    found = await search_all(state.knowledge, names=names, request=asked)
     took = round((time.perf_counter() - started) * 1000, 2)
-    return {"results": [hit.to_json_object() for hit in hits[: asked.top_k]], "took_ms": took}
+    answer = {
+        "results": [hit.to_json_object() for hit in found.hits[: asked.top_k]],
+        "took_ms": took,
+        "reranked": bool(names) and not found.unranked,
+    }
+    return answer | ({"rerank_reasons": dict(found.unranked)} if found.unranked else {})
 
 
 async def read_search(request: Request) -> SearchBody:
@@ -134,6 +139,7 @@ async def list_knowledge_bases(state: Parts, caller: Known) -> dict[str, Any]:
                 "chunks": base.chunks,
                 "pending": base.pending,
                 "embedding_model": base.embedding_model,
+                "rerank_model": base.rerank_model,
                 "sources": list(base.sources),
             }
             for base in bases

@@ -89,7 +89,7 @@ class Registry:
     def configure(self, kb: str, config: KbConfig) -> tuple[OpenKb, bool]:
         """Make a knowledge base or change it. Returns it and whether all documents must be indexed anew."""
         version = self._keyring.current()
-        body = config.model_dump(mode="json", by_alias=True)
+        body = config.to_json_object()  # without what is not set: a release before a field was added refuses its name
         with self._database.write() as connection:
             row = connection.execute(sa.select(schema.kbs).where(schema.kbs.c.name == kb)).one_or_none()
             if row is None:
@@ -217,7 +217,7 @@ def _plan_collections(connection: Connection, kb: str, *, config: KbConfig, now:
     table, line = schema.collections, schema.lineage
     wanted = collection_name(kb, config)
     rows: Sequence[sa.Row[tuple[object, ...]]] = connection.execute(sa.select(table).where(table.c.kb == kb)).all()
-    body = config.model_dump(mode="json", by_alias=True)
+    body = config.to_json_object()
     before = next((row.name for row in rows if not row.active), None) or next((row.name for row in rows), None)
     for row in rows:
         if row.name != wanted and not row.active:
