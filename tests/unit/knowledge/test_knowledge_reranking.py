@@ -321,7 +321,7 @@ async def test_what_is_deleted_while_the_reranker_reads_is_no_result(tmp_path: P
         assert {hit.document for hit in found.results} == {documents[1].id, documents[2].id}
 
 
-async def test_another_reranker_needs_no_new_index_and_a_release_before_it_reads_what_is_stored(tmp_path: Path) -> None:
+async def test_another_reranker_needs_no_new_index_and_other_releases_read_what_is_stored(tmp_path: Path) -> None:
     async with knowledge(tmp_path) as fixture:
         first = await configure(fixture, None)
         await fill(fixture, *TEXTS)
@@ -334,6 +334,10 @@ async def test_another_reranker_needs_no_new_index_and_a_release_before_it_reads
         assert all("rerank" not in config for config in stored)
         status = await configure(fixture)
         assert (status.collection, status.queue.pending) == (first.collection, 0)
+        with fixture.service.database.write() as connection:
+            for table in (schema.kbs, schema.collections):
+                newer = RERANK | {"later": 1}
+                connection.execute(table.update().values(config=stored[0] | {"rerank": newer, "future": {"a": 1}}))
         assert (await search(fixture)).reranked
         await configure(fixture, {"model": "other"})
         await search(fixture)

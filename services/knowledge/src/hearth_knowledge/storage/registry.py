@@ -78,11 +78,10 @@ class Registry:
         ).all()
         return OpenKb(
             name=kb,
-            config=KbConfig.model_validate(row.config),
+            config=_read_config(row.config),
             keys=self._open_keys(kb, wrapped=row.wrapped_key, version=row.kek_version),
             collections=tuple(
-                Collection(name=item.name, config=KbConfig.model_validate(item.config), active=item.active)
-                for item in found
+                Collection(name=item.name, config=_read_config(item.config), active=item.active) for item in found
             ),
         )
 
@@ -178,6 +177,11 @@ class Registry:
             with self._lock:
                 self._keys[kb] = keys
         return keys
+
+
+def _read_config(stored: object) -> KbConfig:
+    """Read a stored configuration. A newer release may have written fields that this one does not know."""
+    return KbConfig.model_validate(stored, extra="ignore")
 
 
 def alias_name(kb: str) -> str:
