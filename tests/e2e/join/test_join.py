@@ -4,6 +4,7 @@ It has its own network, processes and files on this machine: see support/other_m
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -111,7 +112,9 @@ def mirrored(cluster: Cluster) -> Iterator[None]:
         subprocess.run(command, env={**os.environ, **cluster.env}, check=True, timeout=120, capture_output=True)
         cluster.kubectl("rollout", "status", "deployment/hearth-operator", "--timeout=240s")
 
-    upgrade("mirror.enabled=true", f"mirror.address={HOST}", "mirror.storage.size=2Gi")
+    (node,) = json.loads(cluster.kubectl("get", "nodes", "-o", "json").stdout)["items"]
+    (address,) = (each["address"] for each in node["status"]["addresses"] if each["type"] == "InternalIP")
+    upgrade("mirror.enabled=true", f"mirror.address={address}", "mirror.storage.size=2Gi")
     try:
         cluster.kubectl("rollout", "status", "deployment/hearth-mirror", "--timeout=240s")
         yield

@@ -1,4 +1,4 @@
-"""`hearth-mirror`: read the orders, bring what they name, answer machines over TLS."""
+"""The mirror's process: read the orders, bring what they name, answer machines over TLS."""
 
 import asyncio
 import logging
@@ -131,7 +131,7 @@ def main() -> None:
     try:
         asyncio.run(_run(os.environ))
     except ValueError as error:
-        sys.exit(f"hearth-mirror: {error}")
+        sys.exit(f"hearth mirror: {error}")
 
 
 if __name__ == "__main__":
