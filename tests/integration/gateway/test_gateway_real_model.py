@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import sys
+from pathlib import Path
 
 import openai
 import pytest
@@ -13,6 +15,7 @@ from hearth_serve.web import ModelApp
 from support.gateway import catalog, deployment, variant
 
 TOKEN = "serve-token-of-a-test"
+STACK = Path(__file__).parents[3] / "hack/bench/serve/stack.py"
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,34 @@ async def test_a_client_that_leaves_stops_the_real_model(real):
         )
     assert json.loads(answer.model_dump_json())["choices"]
     assert house.state.admission.busy("chat", house.source.catalog.models["chat"].variants[0]) == 0
+
+
+async def test_the_owners_bench_measures_the_gateway(real, tmp_path):
+    house, _, _ = real
+    key = tmp_path / "key"
+    key.write_text(f"{house.key}\n")
+    options = ["--target", house.url, "--model", "chat", "--key-file", str(key), "--row", "m3-ultra-8b"]
+    small = ["--rounds", "1", "--clients", "2", "--tokens", "24", "--prompt-words", "60"]
+    bench = await asyncio.create_subprocess_exec(
+        sys.executable, str(STACK), *options, *small, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    printed, errors = await bench.communicate()
+    assert bench.returncode == 0, errors.decode()
+    (row,) = [line for line in printed.decode().splitlines() if line.startswith("| m3-ultra-8b |")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    alone, together, prompt = (float(cells[number].replace(",", "")) for number in (7, 8, 10))
+    assert cells[3] == "110, 1 client"
+    assert float(cells[4].replace(",", "")) == alone > 0
+    assert min(together, prompt) > 0
+
+
+async def test_the_owners_bench_says_what_the_endpoint_refused(real):
+    house, _, _ = real
+    bench = await asyncio.create_subprocess_exec(
+        sys.executable, str(STACK), "--target", house.url, "--model", "chat",
+        env={"PATH": "/usr/bin:/bin"}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    printed, errors = await bench.communicate()
+    assert bench.returncode == 1
+    assert b"answered 401" in errors
+    assert printed == b""

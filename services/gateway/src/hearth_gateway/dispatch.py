@@ -15,7 +15,8 @@ from hearth_gateway.errors import GatewayError, ModelNotReadyError, UnavailableE
 from hearth_gateway.metrics import Metrics
 from hearth_gateway.record import Record
 from hearth_gateway.settings import Settings
-from hearth_gateway.upstream import Answer, Deadline, Stream, Upstream, VariantFailedError
+from hearth_gateway.silence import Deadline
+from hearth_gateway.upstream import Answer, Stream, Upstream, VariantFailedError
 
 log = structlog.get_logger()
 

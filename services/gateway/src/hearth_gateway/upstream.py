@@ -13,6 +13,7 @@ from hearth_gateway.catalog.model import Variant
 from hearth_gateway.credentials import NodeCredentials
 from hearth_gateway.errors import BadRequestError, GatewayError, UnavailableError, UpstreamError, UpstreamTimeoutError
 from hearth_gateway.settings import Timeouts
+from hearth_gateway.silence import Deadline, PatientReader
 
 # Ray's proxy closes idle connections after 5 s (uvicorn's default): ours must be the side that closes first.
 KEEPALIVE_SECONDS = 4.0
@@ -46,23 +47,18 @@ class Stream:
     """An answer whose first bytes are here. Iterate `rest` for the others, then `close`."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, *, first: bytes, deadline: "Deadline", between_seconds: float
+        self, response: aiohttp.ClientResponse, *, first: bytes, deadline: Deadline, between_seconds: float
     ) -> None:
         self._response = response
-        self._deadline = deadline
-        self._between = between_seconds
+        self._reader = PatientReader(response.content, deadline=deadline, seconds=between_seconds)
         self.first = first
         self.content_type = response.headers.get("Content-Type", "text/event-stream").encode("latin-1")
 
     async def rest(self) -> AsyncIterator[bytes]:
         """Yield bytes as they come. UpstreamError or UpstreamTimeoutError where they stop early."""
-        content = self._response.content
+        read = self._reader.read
         try:
-            while True:
-                async with asyncio.timeout_at(self._deadline.at(self._between)):
-                    chunk = await content.readany()
-                if not chunk:
-                    return
+            while chunk := await read():
                 yield chunk
         except TimeoutError as error:
             raise UpstreamTimeoutError("The model stopped answering in the middle of its answer.") from error
@@ -71,19 +67,8 @@ class Stream:
 
     def close(self) -> None:
         """Drop the connection where the answer is not complete, so that the model stops computing."""
+        self._reader.stop()
         self._response.close()
-
-
-class Deadline:
-    """The end of a request, on the loop's clock, and the nearer ends within it."""
-
-    def __init__(self, *, total_seconds: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.end = self._loop.time() + total_seconds
-
-    def at(self, seconds: float) -> float:
-        """Return when `seconds` from now are over, never later than the end."""
-        return min(self.end, self._loop.time() + seconds)
 
 
 class Upstream:

@@ -29,8 +29,7 @@ class Watchdog:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Wait for the engine inside."""
-        self._count += 1
-        number = self._count
+        number = self._number()
         self._waits[number] = self._clock()
         try:
             yield
@@ -39,14 +38,21 @@ class Watchdog:
 
     async def follow(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Yield what an engine writes; time between two chunks counts as the caller's."""
+        number = self._number()
         async with aclosing(chunks) as running:
             while True:
-                with self.waiting():
-                    try:
-                        chunk = await anext(running)
-                    except StopAsyncIteration:
-                        return
+                self._waits[number] = self._clock()  # what `waiting` does, cheaper: this is done for every token
+                try:
+                    chunk = await anext(running)
+                except StopAsyncIteration:
+                    return
+                finally:
+                    del self._waits[number]
                 yield chunk
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count
 
     def silent_for(self) -> float:
         """Return since how many seconds somebody waits and no token came; 0.0 while nobody does."""
