@@ -19,6 +19,7 @@ from hearth_node.config import NodeConfig, Paths
 from hearth_node.facts import MachineReader
 from hearth_node.front import Front
 from hearth_node.tls import CertificateStore, general_name, key_pem, make_key
+from hearth_node.wake_on_lan import Waker
 
 RAY, SERVE = "r" * 43, "s" * 43
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -153,7 +154,7 @@ class House:
 
 
 @asynccontextmanager
-async def a_front(folder: Path, *, facts=machine_here) -> AsyncIterator[House]:
+async def a_front(folder: Path, *, facts=machine_here, waker=None) -> AsyncIterator[House]:
     paths = write_machine(folder / "p")
     upstream = Upstream()
     async with served(upstream_app(upstream), folder / "up"), a_session(folder / "up") as inside:
@@ -165,6 +166,7 @@ async def a_front(folder: Path, *, facts=machine_here) -> AsyncIterator[House]:
             session=inside,
             facts=facts,
             state=lambda: {"name": "studio"},
+            waker=waker or Waker(),
             now=lambda: NOW,
         )
         serving = web.Server(front.serve_handler(), handler_cancellation=True, access_log=None)
