@@ -77,6 +77,17 @@ def write_machine(folder: Path) -> Paths:
     return paths
 
 
+def certify(paths: Paths) -> str:
+    """A certificate for the loopback that is valid now; return its authority."""
+    now = datetime.now(UTC)
+    ca_key, ca = authority(now)
+    key = make_key()
+    made = sign(key, ca_key, ca, hosts=("127.0.0.1",), now=now)
+    paths.authority.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    paths.certificate.write_bytes(key_pem(key) + made.public_bytes(serialization.Encoding.PEM))
+    return ca.public_bytes(serialization.Encoding.PEM).decode()
+
+
 def upstream_app(upstream: Upstream) -> web.Application:
     async def echo(request: web.Request) -> web.StreamResponse:
         upstream.asked.append((request.method, request.raw_path, await request.read()))

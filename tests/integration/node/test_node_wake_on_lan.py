@@ -2,16 +2,25 @@
 the same cable, which knows its sender by no address.
 """
 
+import asyncio
 import socket
 import subprocess
 import sys
 import time
 from ipaddress import IPv4Address, IPv4Interface
 
+import aiohttp
 import pytest
 
+from hearth_node.front import Front, serve_front
+from hearth_node.tls import CertificateStore
 from hearth_node.wake_on_lan import EVERYBODY, PACKETS, PORT, Waker
+from hearth_operator.clients.front import FrontClient
+from hearth_operator.clients.http import HttpStatusError
+from hearth_operator.clients.model import Access
+from support.node_front import CONFIG, RAY, certify, machine_here, write_machine
 from support.other_machine import ADDRESS, other_machine
+from support.ray_cluster import free_port
 
 MAC = "00:1a:2b:3c:4d:5e"
 PACKET = bytes.fromhex("ffffffffffff" + "001a2b3c4d5e" * 16)
@@ -27,6 +36,41 @@ async def test_the_card_hears_the_packet_byte_for_byte():
         assert [card.recv(1000) for _ in range(PACKETS)] == [PACKET] * PACKETS
         with pytest.raises(BlockingIOError):
             card.recv(1000)
+
+
+@pytest.fixture
+async def told_front(tmp_path):
+    """A real front with TLS whose network is the loopback; the card that listens there; how the operator calls it."""
+    paths = write_machine(tmp_path / "p")
+    authority = certify(paths)
+    ports = {"listen": "127.0.0.1", "hosts": ("127.0.0.1",), "serve_port": free_port(), "ray_port": free_port()}
+    config = CONFIG.model_copy(update=ports)
+    store = CertificateStore(paths.certificate, authority=paths.authority, name="studio", hosts=config.hosts)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as card:
+        card.bind((str(LOOPBACK), 0))
+        card.setblocking(False)
+        waker = Waker(broadcasts=lambda: {LOOPBACK}, port=card.getsockname()[1])
+        async with aiohttp.ClientSession() as session:
+            front = Front(
+                config=config, paths=paths, store=store, session=session, facts=machine_here, state=dict, waker=waker
+            )
+            ready = asyncio.Event()
+            serving = asyncio.create_task(serve_front(front, ready=ready))
+            await asyncio.wait_for(ready.wait(), 10)
+            access = Access(token=RAY, ca=authority)
+            yield FrontClient(session, url=f"https://127.0.0.1:{config.ray_port}", access=access), card
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_the_operator_asks_a_front_and_the_packet_leaves(told_front):
+    client, card = told_front
+    await client.wake(MAC, str(LOOPBACK))
+    assert [card.recv(1000) for _ in range(PACKETS)] == [PACKET] * PACKETS
+    with pytest.raises(HttpStatusError, match=r"400 .*10\.99\.0\.7 is no broadcast address of a private network"):
+        await client.wake(MAC, "10.99.0.7")
+    with pytest.raises(BlockingIOError):
+        card.recv(1000)
 
 
 SEND = f"""
