@@ -22,6 +22,7 @@ from hearth_operator.plan.guest import Phase, Stay
 from hearth_operator.plan.wake_on_lan import EVERY, PAUSE, TRIES, Waking, models_in_need, owners_claim
 from hearth_operator.reconcile.observe import Fleet
 from hearth_operator.reconcile.wake_on_lan import wake_where_due
+from hearth_operator.reconcile.world import WakeWatch
 from hearth_operator.status.node import judge_reach
 from hearth_operator.status.wake_on_lan import say_wake
 from support.fake_kube import as_stored
@@ -449,4 +450,16 @@ async def test_nothing_is_sent_for_a_machine_of_which_nothing_is_known() -> None
     fleet = Fleet(nodes={"desk": desk}, models=(model("chat", variant("desk", node="desk")),))
     for reach in set(Reach) - {Reach.OFFLINE}:
         await wake_where_due(ctx, as_stored(desk), desk, facts=EndpointFacts(reach=reach), fleet=fleet)
+    assert home.sender.asked == []
+
+
+async def test_a_node_that_is_no_longer_to_be_woken_keeps_what_was_acted_upon() -> None:
+    home = Home()
+    desk = external_node("desk").model_copy(update={"status": InferenceNodeStatus(last_wake="1")})
+    ctx = still_context(home.kube, clock=lambda: 0.0, front=home.front)
+    ctx.world.wakes["desk"] = WakeWatch()
+    fleet = Fleet(nodes={"desk": desk}, models=(model("chat", variant("desk", node="desk")),))
+    found = await wake_where_due(ctx, as_stored(desk), desk, facts=EndpointFacts(reach=Reach.OFFLINE), fleet=fleet)
+    assert found == WakeFacts(acted="1")
+    assert ctx.world.wakes == {}
     assert home.sender.asked == []
