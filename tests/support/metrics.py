@@ -5,6 +5,7 @@ LIVE_SERIES = {
     "hearth_gateway_queue_length": {"model", "priority"},
     "hearth_gateway_catalog_synced": set(),
     "hearth_node_yielding": {"node"},
+    "hearth_node_wakes_total": {"node", "result"},
     "hearth_machine_memory_total_bytes": {"node"},
     "hearth_machine_memory_available_bytes": {"node"},
     "hearth_machine_gpu_memory_used_bytes": {"node", "gpu"},

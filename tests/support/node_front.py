@@ -19,6 +19,7 @@ from hearth_node.config import NodeConfig, Paths
 from hearth_node.facts import MachineReader
 from hearth_node.front import Front
 from hearth_node.tls import CertificateStore, general_name, key_pem, make_key
+from hearth_node.wake_on_lan import Waker
 
 RAY, SERVE = "r" * 43, "s" * 43
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -74,6 +75,17 @@ def write_machine(folder: Path) -> Paths:
     key = make_key()
     paths.certificate.write_bytes(key_pem(key) + sign(key, ca_key, ca).public_bytes(pem))
     return paths
+
+
+def certify(paths: Paths) -> str:
+    """A certificate for the loopback that is valid now; return its authority."""
+    now = datetime.now(UTC)
+    ca_key, ca = authority(now)
+    key = make_key()
+    made = sign(key, ca_key, ca, hosts=("127.0.0.1",), now=now)
+    paths.authority.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    paths.certificate.write_bytes(key_pem(key) + made.public_bytes(serialization.Encoding.PEM))
+    return ca.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def upstream_app(upstream: Upstream) -> web.Application:
@@ -153,7 +165,7 @@ class House:
 
 
 @asynccontextmanager
-async def a_front(folder: Path, *, facts=machine_here) -> AsyncIterator[House]:
+async def a_front(folder: Path, *, facts=machine_here, waker=None) -> AsyncIterator[House]:
     paths = write_machine(folder / "p")
     upstream = Upstream()
     async with served(upstream_app(upstream), folder / "up"), a_session(folder / "up") as inside:
@@ -165,6 +177,7 @@ async def a_front(folder: Path, *, facts=machine_here) -> AsyncIterator[House]:
             session=inside,
             facts=facts,
             state=lambda: {"name": "studio"},
+            waker=waker or Waker(),
             now=lambda: NOW,
         )
         serving = web.Server(front.serve_handler(), handler_cancellation=True, access_log=None)

@@ -50,9 +50,11 @@ def build_object_schema(kind: type[AnyResource]) -> Schema:
     # Without it whoever follows kstatus (Flux, kubectl-like tools) takes a resource that nobody looked at for current.
     status["default"] = {"observedGeneration": NOTHING_OBSERVED}
     name = build_schema_of_name()
+    validations = [rule.to_validation() for rule in kind.rules]
     return {
         "description": kind.info.description,
         "type": "object",
+        **({"x-kubernetes-validations": validations} if validations else {}),
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},

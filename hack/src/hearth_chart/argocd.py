@@ -13,7 +13,7 @@ HEADER = """\
 # One health check for the whole group: Argo CD takes a wildcard only under `resource.customizations`.
 # Actions have no wildcard, so the same ones stand once per kind.
 """
-ACTIONS = ("restart", "resume", "run-now", "suspend")
+ACTIONS = ("restart", "resume", "run-now", "suspend", "wake")
 
 
 class _BlockDumper(yaml.SafeDumper):

@@ -64,6 +64,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel("Memory of cards", "bytes", (("hearth_machine_gpu_memory_used_bytes", "{{node}} {{gpu}}"),)),
             Panel("Cards at work", "percentunit", (("hearth_machine_gpu_utilization_ratio", "{{node}} {{gpu}}"),)),
             Panel("Power", "watt", (("hearth_machine_power_watts", "{{node}} {{part}}"),)),
+            Panel(
+                "Woken",
+                "short",
+                (("sum by (node, result) (increase(hearth_node_wakes_total[15m]))", "{{node}} {{result}}"),),
+            ),
         ),
     ),
     (

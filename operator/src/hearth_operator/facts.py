@@ -118,6 +118,25 @@ class GuestFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WakeFacts:
+    """What is done to wake a machine. Everything but `acted` is of one that does not answer."""
+
+    sender: str = ""
+    sent: int = 0
+    last_sent: datetime | None = None
+    trouble: str = ""
+    """Why the last try sent nothing."""
+    pause_until: datetime | None = None
+    """Until when nothing is sent although a model needs it."""
+    claim: str = ""
+    """Why it is left asleep although a model needs it."""
+    acted: str | None = None
+    """Value of the annotation that was acted upon last."""
+    next_in: float | None = None
+    """Seconds until the next try; None: none is wanted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFacts:
     """How fresh a source is. `fresh` is None where nothing is scheduled or known."""
 

@@ -5,6 +5,7 @@ import hashlib
 from hearth_api.names import (
     ANNOTATION_RESTART,
     ANNOTATION_RUN_NOW,
+    ANNOTATION_WAKE,
     API_VERSION,
     AUDIENCE_EGRESS,
     AUDIENCE_KNOWLEDGE,
@@ -33,6 +34,7 @@ from hearth_api.names import (
 __all__ = [
     "ANNOTATION_RESTART",
     "ANNOTATION_RUN_NOW",
+    "ANNOTATION_WAKE",
     "API_VERSION",
     "AUDIENCE_EGRESS",
     "AUDIENCE_KNOWLEDGE",

@@ -72,8 +72,14 @@ EXTERNAL: Json = _object(
             "drainSeconds": 30,
             "returnSeconds": 300,
         },
+        "wake": {
+            "macAddress": "aa:bb:cc:dd:ee:ff",
+            "senderRef": {"name": "studio"},
+            "policy": "OnDemand",
+            "broadcastAddress": "10.10.12.255",
+        },
     },
-    {},
+    {"wake": {"sent": 2, "lastSent": "2026-11-22T21:00:00Z"}, "lastWake": "1764000000"},
 )
 _SHAPE = {
     "architecture": "llama", "weights": 98_362_432, "parameters": "134.515M", "quantization": "Q4_1", "layers": 30,
@@ -336,6 +342,14 @@ PATTERNS: dict[str, tuple[TextMaker, tuple[str, ...], tuple[str, ...]]] = {
     r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$": (
         lambda length: "23:300000"[:length], ("00:00", "24:00"), ("", "24:01", "7:00", "12:60", "12"),
     ),
+    r"^([0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5})$": (
+        lambda length: "aa:bb:cc:dd:ee:ffff"[:length], ("00:1A:2b:3c:4d:5e", "00-1A-2b-3c-4d-5e"),
+        ("", "001A2b3c4d5e", "00:1A:2b:3c:4d", "00:1A-2b:3c-4d:5e", "00:1A:2b:3c:4d:5g", "001A.2b3c.4d5e"),
+    ),
+    r"^(([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])\.){3}([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$": (
+        lambda length: "255.255.255.2555"[:length], ("255.255.255.255", "10.0.0.255", "0.0.0.0"),
+        ("", "256.0.0.1", "10.0.0", "10.0.0.01", "fe80::1", "host", "10.0.0.255.1", "10.0.0.255/24"),
+    ),
     r"^\S+$": (_plain, ("a", "registry:5000/x@sha256:0"), ("", "a b")),
     r"^/[^:]*$": (_begin("/"), ("/models", "/"), ("", "models", "/a:b")),
     r"^https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?$": (
@@ -415,6 +429,13 @@ RULES: dict[tuple[str, str, str], tuple[Json, Change, Change]] = {
     ("InferenceNode", "spec.availability", "self.type == 'External' || !has(self.availability)"): (
         MANAGED, (), (_at("spec.availability", {"onBattery": True}),),
     ),
+    ("InferenceNode", "spec.wake", "self.type == 'External' || !has(self.wake)"): (
+        MANAGED, (), (_at("spec.wake", EXTERNAL["spec"]["wake"]),),
+    ),
+    (
+        "InferenceNode", "spec.wake.senderRef.name",
+        "!has(self.spec.wake) || self.spec.wake.senderRef.name != self.metadata.name",
+    ): (EXTERNAL, (), (_at("spec.wake.senderRef.name", "external"),)),
     ("InferenceNode", "spec.availability.hours.end", "self.begin != self.end"): (
         EXTERNAL, (_at("spec.availability.hours[].end", "24:00"),), (_at("spec.availability.hours[].end", "18:00"),),
     ),

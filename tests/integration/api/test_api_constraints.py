@@ -26,10 +26,8 @@ from integration.api.constraints import (
 from integration.api.server import Answer, ApiServer
 
 MAKERS = {pattern: maker for pattern, (maker, _, _) in PATTERNS.items()}
-SCHEMAS = {
-    name: build_crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    for name, kind in KINDS.items()
-}
+WHOLE = {name: build_crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for name, kind in KINDS.items()}
+SCHEMAS = {name: schema["properties"] for name, schema in WHOLE.items()}
 CONSTRAINTS = [
     constraint
     for kind, schema in SCHEMAS.items()
@@ -40,7 +38,12 @@ CONSTRAINTS = [
 ]
 MECHANICAL = [c for c in CONSTRAINTS if c.keyword not in {"rule", "pattern"}]
 PATTERNED = [c for c in CONSTRAINTS if c.keyword == "pattern"]
-RULED = [c for c in CONSTRAINTS if c.keyword == "rule"]
+OF_OBJECTS = [
+    Constraint(kind, tuple(rule["fieldPath"].lstrip(".").split(".")), "rule", rule, schema)
+    for kind, schema in WHOLE.items()
+    for rule in schema.get("x-kubernetes-validations", ())
+]
+RULED = [*(c for c in CONSTRAINTS if c.keyword == "rule"), *OF_OBJECTS]
 
 
 def objects_with(constraint: Constraint) -> list[Json]:
@@ -157,9 +160,9 @@ def test_rules(server: ApiServer, created: dict[str, Json], constraint: Constrai
     assert key in RULES, f"cases.py has no pair for {key}"
     obj, good, bad = RULES[key]
     transition = "oldSelf" in constraint.value["rule"]
-    if transition:
-        obj = created[obj["metadata"]["name"]]
-        accepted, refused = server.replace(changed(obj, good)), server.replace(changed(obj, bad))
+    if transition or constraint in OF_OBJECTS:  # the latter may compare with the object's name
+        there = created[obj["metadata"]["name"]]
+        accepted, refused = server.replace(changed(there, good)), server.replace(changed(there, bad))
     else:
         accepted = send(server, created, changed(obj, good), block="spec")
         refused = send(server, created, changed(obj, bad), block="spec")

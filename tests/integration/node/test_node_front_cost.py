@@ -6,33 +6,20 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from hearth_node.config import InsidePorts, Paths
+from hearth_node.config import InsidePorts
 from hearth_node.front import Front, serve_front
-from hearth_node.tls import CertificateStore, key_pem, make_key
-from support.node_front import CONFIG, SERVE, authority, machine_here, sign, write_machine
+from hearth_node.tls import CertificateStore
+from support.node_front import CONFIG, SERVE, certify, machine_here, write_machine
 from support.ray_cluster import free_port
 
 ROUNDS = 300
 MOST_MILLISECONDS = 5.0
 """On an idle core it is well below 1; the machine that tests is busy."""
-
-
-def certify(paths: Paths) -> str:
-    """A certificate for the loopback that is valid now; return its authority."""
-    now = datetime.now(UTC)
-    ca_key, ca = authority(now)
-    key = make_key()
-    made = sign(key, ca_key, ca, hosts=("127.0.0.1",), now=now)
-    paths.authority.write_bytes(ca.public_bytes(Encoding.PEM))
-    paths.certificate.write_bytes(key_pem(key) + made.public_bytes(Encoding.PEM))
-    return ca.public_bytes(Encoding.PEM).decode()
 
 
 @asynccontextmanager

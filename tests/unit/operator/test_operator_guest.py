@@ -17,7 +17,7 @@ from hearth_operator.facts import GuestFacts
 from hearth_operator.plan.guest import Phase, Stay, is_within, reasons_to_go, step, untold
 from hearth_operator.reconcile.guest import _remembered
 from hearth_operator.reconcile.machine_metrics import MachineCollector
-from hearth_operator.reconcile.world import GuestWatch
+from hearth_operator.reconcile.world import GuestWatch, WakeWatch
 from hearth_operator.status.guest import judge_guest
 from support.metrics import LIVE_SERIES
 from support.operator_gen import external_node
@@ -170,11 +170,18 @@ def test_figures_of_machines() -> None:
     facts = machine(gpus=(card(0, utilization=50, power_watts=120),), power_watts=30)
     told = GuestWatch(url="u", facts=facts, stay=Stay(phase=Phase.AWAY))
     silent = GuestWatch(url="u", facts=facts, trouble=(Reason.MACHINE_SILENT, ""))
-    families = {f.name: f.samples for f in MachineCollector(lambda: {"gpu": told, "mac": silent}).collect()}
+    woken = {"gpu": WakeWatch(counts={"sent": 2, "failed": 1}), "mac": WakeWatch()}
+    families = {
+        f.name: f.samples for f in MachineCollector(lambda: {"gpu": told, "mac": silent}, lambda: woken).collect()
+    }
     assert {s.name: set(s.labels) for samples in families.values() for s in samples} == {
         name: labels for name, labels in LIVE_SERIES.items() if name.startswith(("hearth_machine_", "hearth_node_"))
     }
     assert [(s.labels["node"], s.value) for s in families["hearth_node_yielding"]] == [("gpu", 1.0), ("mac", 0.0)]
+    assert [(s.labels["node"], s.labels["result"], s.value) for s in families["hearth_node_wakes"]] == [
+        ("gpu", "failed", 1),
+        ("gpu", "sent", 2),
+    ]
     assert [s.value for s in families["hearth_machine_gpu_utilization_ratio"]] == [0.5]
     assert {s.labels["part"]: s.value for s in families["hearth_machine_power_watts"]} == {"processor": 30, "gpu0": 120}
 

@@ -40,6 +40,10 @@ Glob = Annotated[str, Field(min_length=1, max_length=256)]
 HostName = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 FindingType = Annotated[str, Field(max_length=32, pattern=r"^[a-z][a-z-]*$")]
+_OCTET = "([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])"
+Ipv4Address = Annotated[str, Field(max_length=15, pattern=rf"^({_OCTET}\.){{3}}{_OCTET}$")]
+_PAIR = "[0-9A-Fa-f]{2}"
+MacAddress = Annotated[str, Field(max_length=17, pattern=f"^({_PAIR}(:{_PAIR}){{5}}|{_PAIR}(-{_PAIR}){{5}})$")]
 AbsolutePath = Annotated[str, Field(max_length=512, pattern=r"^/[^:]*$")]
 
 

@@ -1,5 +1,6 @@
 """InferenceNode: a machine, or a labelled part of a Ray cluster, that serves models."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
@@ -18,7 +19,20 @@ from hearth_api.kinds.base import (
     map_by,
     ready_columns,
 )
-from hearth_api.kinds.fields import AbsolutePath, Labels, ObjectName, Quantity, Resources, SecretRef, ShortText, Url
+from hearth_api.kinds.fields import (
+    AbsolutePath,
+    Count,
+    Ipv4Address,
+    Labels,
+    MacAddress,
+    ObjectName,
+    ObjectRef,
+    Quantity,
+    Resources,
+    SecretRef,
+    ShortText,
+    Url,
+)
 from hearth_api.names import API_VERSION
 
 
@@ -206,6 +220,29 @@ class Availability(ApiModel):
     """How long every reason must be gone before the models come back."""
 
 
+class WakePolicy(StrEnum):
+    """When a sleeping machine is woken."""
+
+    ON_DEMAND = "OnDemand"
+    NEVER = "Never"
+
+
+class WakeOnLan(ApiModel):
+    """How the machine is woken: another one in its network sends the magic packet, for a pod's broadcast does not
+    leave the cluster.
+    """
+
+    mac_address: MacAddress
+    """Of the network card that listens while the machine sleeps, as aa:bb:cc:dd:ee:ff."""
+    sender_ref: ObjectRef
+    """InferenceNode whose machine sends the packet: it joined (hack/node), is in the same network, and is awake."""
+    policy: WakePolicy = WakePolicy.ON_DEMAND
+    """OnDemand: when a model has a variant here and none that serves, unless the machine is its owner's at this time.
+    Never: only when somebody asks by annotation."""
+    broadcast_address: Ipv4Address = "255.255.255.255"
+    """Where the packet goes. Where the sender is in several networks, the one's broadcast, as 10.10.12.255."""
+
+
 def _accelerator_memory_given(spec: "InferenceNodeSpec") -> bool:
     managed_cpu = spec.type is NodeType.MANAGED and spec.accelerator.type is AcceleratorType.CPU
     return managed_cpu or spec.accelerator.memory is not None
@@ -246,6 +283,13 @@ class InferenceNodeSpec(ApiModel):
             holds=lambda spec: spec.type is NodeType.EXTERNAL or spec.availability is None,
             reason="FieldValueForbidden",
         ),
+        Rule(
+            field="wake",
+            cel="self.type == 'External' || !has(self.wake)",
+            message="wake is only for type External: a pod does not sleep, remove it",
+            holds=lambda spec: spec.type is NodeType.EXTERNAL or spec.wake is None,
+            reason="FieldValueForbidden",
+        ),
     )
 
     suspend: bool = False
@@ -262,6 +306,8 @@ class InferenceNodeSpec(ApiModel):
     """What is kept for the owner."""
     availability: Availability | None = None
     """When the machine is left to its owner; absent: never."""
+    wake: WakeOnLan | None = None
+    """How the machine is woken when it sleeps; absent: it is not."""
 
 
 class NodeCapacity(ApiModel):
@@ -278,6 +324,15 @@ class PlannedCapacity(ApiModel):
 
     memory: Quantity
     """Bytes."""
+
+
+class WakeStatus(ApiModel):
+    """What was done to wake the machine since it stopped answering."""
+
+    sent: Count
+    """How often magic packets were sent."""
+    last_sent: datetime
+    """When the last ones were."""
 
 
 class InferenceNodeStatus(Status):
@@ -297,11 +352,27 @@ class InferenceNodeStatus(Status):
     """Applications planned here, as <model>.<variant>."""
     last_restart: Annotated[str, Field(max_length=1024)] | None = None
     """Value of the restart annotation that was acted upon last."""
+    wake: WakeStatus | None = None
+    """What was done to wake the machine; absent while it answers."""
+    last_wake: Annotated[str, Field(max_length=1024)] | None = None
+    """Value of the wake annotation that was acted upon last."""
+
+
+def _another_sends(node: "InferenceNode") -> bool:
+    return node.spec.wake is None or node.spec.wake.sender_ref.name != node.metadata.name
 
 
 class InferenceNode(Resource):
     """A machine that serves models."""
 
+    rules = (
+        Rule(
+            field="spec.wake.senderRef.name",
+            cel="!has(self.spec.wake) || self.spec.wake.senderRef.name != self.metadata.name",
+            message="wake.senderRef must name another InferenceNode: a machine that sleeps cannot wake itself",
+            holds=_another_sends,
+        ),
+    )
     info: ClassVar[ResourceInfo] = ResourceInfo(
         kind="InferenceNode",
         plural="inferencenodes",

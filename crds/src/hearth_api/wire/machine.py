@@ -1,13 +1,16 @@
-"""What a joined machine tells of itself: `GET /hearth/machine` on the front of services/node.
+"""What a joined machine tells of itself, and what it is asked: `/hearth/machine` and `/hearth/wake` on the front of
+services/node.
 
 Every field that a machine may not be able to tell is None then: nobody may read an absence as "all is quiet".
 """
 
+from ipaddress import IPv4Address
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from hearth_api.base import LenientModel
+from hearth_api.base import LenientModel, StrictModel
+from hearth_api.kinds.fields import MacAddress
 
 Bytes = Annotated[int, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -51,3 +54,10 @@ class MachineFacts(LenientModel):
     power_watts: Annotated[float, Field(ge=0)] | None = None
     """Of the processor packages."""
     gpus: tuple[GpuFacts, ...] = ()
+
+
+class WakeRequest(StrictModel):
+    """`POST /hearth/wake`: send the magic packet for another machine, which sleeps in the same network."""
+
+    mac: MacAddress
+    broadcast: IPv4Address

@@ -1,14 +1,15 @@
-"""The front of a joined machine: what it tells of itself, and its certificate, as it shows it and takes a new one."""
+"""The front of a joined machine: what it tells of itself, whom it wakes, and its certificate: shown and taken."""
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from ipaddress import IPv4Address
 from typing import Any, Protocol
 
 import aiohttp
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from hearth_api.wire.machine import MachineFacts
+from hearth_api.wire.machine import MachineFacts, WakeRequest
 from hearth_operator.clients.http import call_json, trust
 from hearth_operator.clients.model import Access
 from hearth_operator.errors import UnreachableError
@@ -38,6 +39,9 @@ class FrontApi(Protocol):
     async def machine(self) -> MachineFacts:
         """Return what it tells of itself now."""
 
+    async def wake(self, mac: str, broadcast: str) -> None:
+        """Have it send the magic packet for another machine of its network."""
+
     async def request(self) -> bytes:
         """Have it make a key; return the request (PEM)."""
 
@@ -65,6 +69,11 @@ class FrontClient:
             return MachineFacts.model_validate(answer)
         except ValidationError as error:
             raise UnreachableError("UnexpectedAnswer", "the answer is not that of a joined machine") from error
+
+    async def wake(self, mac: str, broadcast: str) -> None:
+        """Have it send the magic packet for another machine of its network."""
+        asked = WakeRequest(mac=mac, broadcast=IPv4Address(broadcast))
+        await self._call("POST", "/hearth/wake", body=asked.to_json_object())
 
     async def request(self) -> bytes:
         """Have it make a key; return the request (PEM)."""

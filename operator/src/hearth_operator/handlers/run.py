@@ -91,7 +91,7 @@ async def run_operator(
         stack.callback(stop_watching_guests, ctx)
         pulse = Pulse(queue=queue, bounds=settings.bounds, work=Heart(time.monotonic), watch=Heart(time.monotonic))
         metrics.watch(queue, pulse.work)
-        metrics.tell_machines(lambda: ctx.world.guests)
+        metrics.tell_machines(lambda: ctx.world.guests, lambda: ctx.world.wakes)
         app = build_app(metrics, ready=ready.is_set, trouble=pulse.trouble)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_CLOSING_SECONDS)
         await runner.setup()

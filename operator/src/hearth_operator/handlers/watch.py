@@ -17,7 +17,7 @@ from hearth_operator.reconcile.observe import note_change
 from hearth_operator.reconcile.queue import Key
 
 CHILDREN = ("Deployment", "CronJob", "Job", "Pod", "Secret")
-_ANNOTATIONS = (names.ANNOTATION_RUN_NOW, names.ANNOTATION_RESTART, names.ANNOTATION_TAKE_OVER)
+_ANNOTATIONS = (names.ANNOTATION_RUN_NOW, names.ANNOTATION_RESTART, names.ANNOTATION_TAKE_OVER, names.ANNOTATION_WAKE)
 _USES = {
     names.KNOWLEDGE_BASE: (("embedding", "model"), ("rerank", "model")),
     names.SOURCE: (("knowledgeBaseRef", "name"),),

@@ -67,9 +67,16 @@ def reasons_to_go(
             yield Reason.MEMORY_SHORT, f"less than {show(limit)} of its memory are free{beside}"
     if rules.on_battery and facts.on_battery:
         yield Reason.ON_BATTERY, "it runs on its battery"
+    if (said := owner_hours(rules, now=now)) is not None:
+        yield Reason.OWNER_HOURS, said
+
+
+def owner_hours(rules: Availability, *, now: datetime) -> str | None:
+    """Return which hours of the owner's it is; None: of none. Raises ValueError for a time zone that nobody knows."""
     for hours in rules.hours:
         if is_within(hours, now=now, zone=rules.time_zone):
-            yield Reason.OWNER_HOURS, f"{hours.begin} to {hours.end} ({rules.time_zone}) is its owner's"
+            return f"{hours.begin} to {hours.end} ({rules.time_zone}) is its owner's"
+    return None
 
 
 def is_within(hours: OwnerHours, *, now: datetime, zone: str) -> bool:

@@ -1,12 +1,14 @@
-"""Figures of joined machines, as they tell them: memory, cards, power, and whether they are left to their owner."""
+"""Figures of joined machines, as they tell them: memory, cards, power, whether they are left to their owner, and how
+often they were woken.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from hearth_operator.reconcile.world import GuestWatch
+from hearth_operator.reconcile.world import GuestWatch, WakeWatch
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -17,8 +19,11 @@ Sample = tuple[tuple[str, ...], float]
 class MachineCollector(Collector):
     """Reads what is known when it is asked: what a machine no longer tells vanishes by itself."""
 
-    def __init__(self, guests: Callable[[], Mapping[str, GuestWatch]]) -> None:
+    def __init__(
+        self, guests: Callable[[], Mapping[str, GuestWatch]], wakes: Callable[[], Mapping[str, WakeWatch]]
+    ) -> None:
         self._guests = guests
+        self._wakes = wakes
 
     def collect(self) -> "Iterable[Metric]":
         """Yield the families."""
@@ -58,6 +63,13 @@ class MachineCollector(Collector):
         power = [((node, "processor"), told.power_watts) for node, told in facts if told.power_watts is not None]
         power += [((n, f"gpu{card}"), gpu.power_watts) for n, card, gpu in cards if gpu.power_watts is not None]
         yield _family("hearth_machine_power_watts", "Power that a part takes", ("node", "part"), power)
+        wakes = CounterMetricFamily(
+            "hearth_node_wakes", "Tries to wake the node's machine, by result", labels=("node", "result")
+        )
+        for node, watch in sorted(self._wakes().items()):
+            for result, count in sorted(watch.counts.items()):
+                wakes.add_metric((node, result), count)
+        yield wakes
 
 
 def _family(name: str, says: str, labels: tuple[str, ...], samples: Iterable[Sample]) -> GaugeMetricFamily:

@@ -12,7 +12,7 @@ from hearth_operator.names import MODEL, SOURCE
 from hearth_operator.reconcile.machine_metrics import MachineCollector
 from hearth_operator.reconcile.pulse import Heart
 from hearth_operator.reconcile.queue import KeyedQueue
-from hearth_operator.reconcile.world import GuestWatch
+from hearth_operator.reconcile.world import GuestWatch, WakeWatch
 
 
 class Metrics:
@@ -88,9 +88,11 @@ class Metrics:
         build = Gauge("hearth_operator_build_info", "1", ["version", "python"], registry=self.registry)
         build.labels(version("hearth-operator"), python_version()).set(1)
 
-    def tell_machines(self, guests: Callable[[], Mapping[str, GuestWatch]]) -> None:
-        """Have what joined machines tell of themselves read from there."""
-        self.registry.register(MachineCollector(guests))
+    def tell_machines(
+        self, guests: Callable[[], Mapping[str, GuestWatch]], wakes: Callable[[], Mapping[str, WakeWatch]]
+    ) -> None:
+        """Have what joined machines tell of themselves, and how often they were woken, read from there."""
+        self.registry.register(MachineCollector(guests, wakes))
 
     def watch(self, queue: KeyedQueue, heart: Heart) -> None:
         """Have what is asked for read from the queue and the loop."""

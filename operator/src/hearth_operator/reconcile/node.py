@@ -18,10 +18,13 @@ from hearth_operator.reconcile.placing import glance_at_placements
 from hearth_operator.reconcile.renewal import renew_certificate
 from hearth_operator.reconcile.report import write_status
 from hearth_operator.reconcile.secrets import ensure_node_secrets, node_urls, ray_access
+from hearth_operator.reconcile.wake_on_lan import forget_wakes, wake_where_due
 from hearth_operator.reconcile.weights import forget_weights
 from hearth_operator.restart import asked_restart
 from hearth_operator.status.node import node_status
 
+_ROUNDING = 0.05
+"""Seconds, so that what is due at a moment is due when it is looked at."""
 _STUCK = frozenset(
     {
         "CrashLoopBackOff",
@@ -58,6 +61,7 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
     fleet = await glance_at_fleet(ctx)
     placed = [p for p in glance_at_placements(ctx, fleet).values() if p.reserved is not None and p.node == name]
     room = allocatable(node)
+    wake = await wake_where_due(ctx, raw, node, facts=facts, fleet=fleet)
     status = node_status(
         node,
         facts=facts,
@@ -69,12 +73,19 @@ async def reconcile_node(ctx: Context, raw: dict[str, Any], node: InferenceNode)
         planned=planned_memory(placed, name),
         models=[p.app for p in placed],
         guest=guest_facts(node, guest),
+        wake=wake,
         # The Deployment carries it by now; a machine of somebody else's is not ours to restart.
         last_restart=asked_restart(node) if node.spec.managed is not None else node.status.last_restart,
         now=ctx.now(),
     )
     await write_status(ctx, raw, before=node.status.conditions, status=status)
-    return ctx.settings.intervals.resync if facts.reachable else ctx.settings.intervals.not_yet
+    if facts.reachable:
+        return ctx.settings.intervals.resync
+    return (
+        min(ctx.settings.intervals.not_yet, wake.next_in + _ROUNDING)
+        if wake.next_in
+        else ctx.settings.intervals.not_yet
+    )
 
 
 async def _observe(ctx: Context, node: InferenceNode, urls: tuple[str, str]) -> EndpointFacts:
@@ -89,6 +100,7 @@ async def _observe(ctx: Context, node: InferenceNode, urls: tuple[str, str]) -> 
 def forget_node(ctx: Context, name: str) -> None:
     """Drop a node that is gone from its endpoint."""
     forget_guest(ctx, name)
+    forget_wakes(ctx, name)
     forget_weights(ctx, name)
     for state in ctx.world.endpoints.values():
         if name in state.nodes:

@@ -32,7 +32,7 @@ async def write_status(ctx: Context, raw: dict[str, Any], *, before: tuple[Condi
     if (raw.get("status") or {}) == wanted:
         return False
     news = transitions(before, status.conditions)
-    await asyncio.gather(*(_tell(ctx, raw, condition) for condition in news))
+    await asyncio.gather(*(post_event(ctx, raw, condition, warning=_is_bad(condition)) for condition in news))
     written = await ctx.kube.apply_status(raw["kind"], raw["metadata"]["name"], wanted)
     if written is None:
         return False
@@ -51,14 +51,14 @@ async def write_status(ctx: Context, raw: dict[str, Any], *, before: tuple[Condi
     return True
 
 
-async def _tell(ctx: Context, raw: dict[str, Any], condition: Condition) -> None:
+async def post_event(ctx: Context, raw: dict[str, Any], condition: Condition, *, warning: bool) -> None:
     """Post one Event, once. An API server that refuses Events does not keep a status from being written."""
     event = build_event(
         raw,
         condition,
         name=event_name(raw, condition),
         namespace=ctx.settings.namespace,
-        warning=_is_bad(condition),
+        warning=warning,
         now=ctx.now(),
         instance=ctx.instance,
     )

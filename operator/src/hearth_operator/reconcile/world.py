@@ -14,6 +14,7 @@ from hearth_operator.facts import NOT_ASKED, NOTHING_SAID, EndpointFacts, RayApp
 from hearth_operator.plan.failback import Memory
 from hearth_operator.plan.guest import Stay
 from hearth_operator.plan.revisions import Record, Setback
+from hearth_operator.plan.wake_on_lan import Waking
 
 HOSTING = Stay()
 
@@ -126,6 +127,19 @@ class GuestWatch:
 
 
 @dataclass(slots=True)
+class WakeWatch:
+    """What was done to wake one machine."""
+
+    waking: Waking = field(default_factory=Waking)
+    acted: str | None = None
+    """Value of the annotation that was acted upon last."""
+    news: str = ""
+    """What an Event has to tell yet."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Tries by result, since this process runs."""
+
+
+@dataclass(slots=True)
 class World:
     """All of it."""
 
@@ -137,6 +151,8 @@ class World:
     """What machines are told of the mirror; None: not read yet, or there is none."""
     guests: dict[str, GuestWatch] = field(default_factory=dict)
     """By node, of machines outside the cluster."""
+    wakes: dict[str, WakeWatch] = field(default_factory=dict)
+    """By node, of machines that can be woken."""
     failback: dict[str, Memory] = field(default_factory=dict)
     """uid of a model -> who served, and who came and went."""
     rollouts: dict[tuple[str, str], tuple[int | None, float]] = field(default_factory=dict)

@@ -6,17 +6,19 @@ from datetime import datetime
 
 from hearth_api.conditions import ConditionType
 from hearth_api.kinds import InferenceNode
-from hearth_api.kinds.node import InferenceNodeStatus, NodeCapacity, PlannedCapacity
+from hearth_api.kinds.node import InferenceNodeStatus, NodeCapacity, PlannedCapacity, WakeStatus
 from hearth_api.quantities import format_bytes, format_millicores
 from hearth_api.reasons import Reason
-from hearth_operator.facts import EndpointFacts, GuestFacts, PodFacts, Reach
+from hearth_operator.facts import EndpointFacts, GuestFacts, PodFacts, Reach, WakeFacts
 from hearth_operator.status.conditions import Verdict, false, true, unknown, write_conditions
 from hearth_operator.status.guest import judge_guest
 from hearth_operator.status.messages import plain
+from hearth_operator.status.wake_on_lan import say_wake
 
 OLDEST = (2, 54)
 TESTED = (2, 60)
 _VERSION_LENGTH = 64
+_NO_WAKE = WakeFacts()
 _VERSION = re.compile(r"^(\d+)\.(\d+)")
 
 
@@ -44,7 +46,14 @@ def live_raylets(facts: EndpointFacts, pin: dict[str, str]) -> int:
 
 
 def judge_reach(
-    facts: EndpointFacts, pod: PodFacts, *, pin: dict[str, str], machines: int, managed: bool, seen: bool
+    facts: EndpointFacts,
+    pod: PodFacts,
+    *,
+    pin: dict[str, str],
+    machines: int,
+    managed: bool,
+    seen: bool,
+    wake: WakeFacts = _NO_WAKE,
 ) -> Verdict:
     """Return Reachable. What does not answer is Unknown: nothing is known of the models there."""
     if facts.reach is Reach.REFUSED:
@@ -67,7 +76,9 @@ def judge_reach(
         return unknown(Reason.NODE_STARTING, "Ray's pod was made and does not answer yet")
     if facts.reach is Reach.NOT_OBSERVED:
         return unknown(Reason.NOT_OBSERVED, "not asked yet")
-    return unknown(Reason.NODE_OFFLINE, facts.message or "Ray does not answer")
+    said = facts.message or "Ray does not answer"
+    woken = say_wake(wake)
+    return unknown(Reason.NODE_OFFLINE, f"{said}; {woken}" if woken else said)
 
 
 def node_status(
@@ -84,6 +95,7 @@ def node_status(
     now: datetime,
     last_restart: str | None = None,
     guest: GuestFacts | None = None,
+    wake: WakeFacts = _NO_WAKE,
 ) -> InferenceNodeStatus:
     """Return the status. `urls` are dashboard and Serve; memory in bytes."""
     generation = node.metadata.generation
@@ -91,7 +103,9 @@ def node_status(
     machines = node.spec.external.ray_nodes if node.spec.external is not None else 1
     seen = node.status.ray_version is not None
     verdicts = {
-        ConditionType.REACHABLE: judge_reach(facts, pod, pin=pin, machines=machines, managed=managed, seen=seen),
+        ConditionType.REACHABLE: judge_reach(
+            facts, pod, pin=pin, machines=machines, managed=managed, seen=seen, wake=wake
+        ),
         ConditionType.RAY_VERSION_SUPPORTED: judge_version(facts.version or node.status.ray_version or ""),
     }
     if guest is not None:
@@ -120,6 +134,10 @@ def node_status(
         planned=PlannedCapacity(memory=format_bytes(planned)),
         models=tuple(sorted(models)),
         last_restart=last_restart,
+        wake=WakeStatus(sent=wake.sent, last_sent=wake.last_sent.replace(microsecond=0))
+        if wake.last_sent is not None
+        else None,
+        last_wake=wake.acted,
     )
 
 

@@ -16,21 +16,24 @@ from typing import Any
 import aiohttp
 import structlog
 from aiohttp import web
+from pydantic import ValidationError
 from yarl import URL
 
-from hearth_api.wire.machine import MachineFacts
+from hearth_api.wire.machine import MachineFacts, WakeRequest
 from hearth_node import rayapi
 from hearth_node.config import NodeConfig, Paths, write_file
 from hearth_node.errors import RefusedError
 from hearth_node.proxy import forward, too_large
 from hearth_node.tls import CertificateError, CertificateFacts, CertificateStore
 from hearth_node.tokens import PortToken
+from hearth_node.wake_on_lan import PACKETS, NotSentError, Waker
 
 log = structlog.get_logger(__name__)
 MOST_SERVE_BYTES = 17 * 1024 * 1024
 """Serve itself takes 16 MiB and says so in OpenAI's shape."""
 MOST_RAY_BYTES = 8 * 1024 * 1024
 _MOST_CERTIFICATE_BYTES = 64 * 1024
+_MOST_WAKE_BYTES = 1024
 _LIMITS: dict[str, Any] = {"max_line_size": 8190, "max_field_size": 8190, "max_headers": 64, "lingering_time": 1.0}
 _HANDSHAKE_SECONDS = 10.0
 _RELOAD_SECONDS = 2.0
@@ -60,6 +63,7 @@ class Front:
     facts: Callable[[], MachineFacts]
     state: Callable[[], dict[str, object]]
     traffic: Traffic = field(default_factory=Traffic)
+    waker: Waker = field(default_factory=Waker)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -127,6 +131,8 @@ class Front:
             return web.json_response({"request": self.store.request().decode()})
         if ray and call == ("PUT", "/hearth/certificate"):
             return await self._install(request)
+        if ray and call == ("POST", "/hearth/wake"):
+            return await self._wake(request)
         raise RefusedError(404, "There is no such path.", code="not_found")
 
     async def _install(self, request: web.BaseRequest) -> web.Response:
@@ -140,6 +146,22 @@ class Front:
             raise RefusedError(409, f"The certificate is not taken: {error}.", code="certificate_refused") from error
         log.info("certificate_replaced", not_after=facts.not_after.isoformat(), serial=facts.serial)
         return web.json_response(certificate_body(facts, now=self.now()))
+
+    async def _wake(self, request: web.BaseRequest) -> web.Response:
+        try:
+            asked = WakeRequest.model_validate_json(await read_body(request, _MOST_WAKE_BYTES))
+        except ValidationError as error:
+            message = "The body is not JSON with mac, as aa:bb:cc:dd:ee:ff, and broadcast, an IPv4 address."
+            raise RefusedError(400, message, code="invalid_document") from error
+        try:
+            self.waker.check(asked.broadcast)
+            await self.waker.wake(asked.mac, asked.broadcast)
+        except ValueError as error:
+            raise RefusedError(400, str(error), code="not_a_broadcast_address") from error
+        except NotSentError as error:
+            raise RefusedError(503, f"The packet was not sent: {error}.", code="not_sent") from error
+        log.info("magic_packet_sent", mac=asked.mac, broadcast=str(asked.broadcast))
+        return web.json_response({"sent": PACKETS})
 
     async def _machine(self) -> web.Response:
         async with self.reading:  # the reader is for one at a time

@@ -12,4 +12,7 @@ end
 if obj.kind == "IngestionSource" then
   actions["run-now"] = {disabled = deleting or suspended, iconClass = "fa fa-fw fa-bolt"}
 end
+if obj.kind == "InferenceNode" and spec.wake ~= nil then
+  actions["wake"] = {disabled = deleting, iconClass = "fa fa-fw fa-power-off"}
+end
 return actions
