@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hearth_api.conditions import Condition, ConditionStatus, ConditionType
 from hearth_api.kinds.node import Availability, InferenceNodeStatus, OwnerHours, WakeStatus
 from hearth_api.reasons import Reason
 from hearth_operator import names
@@ -19,7 +20,7 @@ from hearth_operator.errors import UnreachableError
 from hearth_operator.facts import EndpointFacts, PodFacts, Reach, WakeFacts
 from hearth_operator.plan.capacity import place
 from hearth_operator.plan.guest import Phase, Stay
-from hearth_operator.plan.wake_on_lan import EVERY, PAUSE, TRIES, Waking, models_in_need, owners_claim
+from hearth_operator.plan.wake_on_lan import EVERY, GRACE, PAUSE, TRIES, Waking, models_in_need, owners_claim
 from hearth_operator.reconcile.observe import Fleet
 from hearth_operator.reconcile.wake_on_lan import wake_where_due
 from hearth_operator.reconcile.world import WakeWatch
@@ -32,6 +33,7 @@ from unit.operator.test_operator_truth import SECRET, House, Machine, quiet, sto
 
 __all__ = ["quiet"]
 MAC = "aa:bb:cc:dd:ee:ff"
+GRACE_SECONDS = GRACE.total_seconds()
 MINUTE = timedelta(minutes=1)
 
 
@@ -78,7 +80,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
 def in_need(*models: Any) -> tuple[str, ...]:
     nodes = {"desk": external_node("desk"), "home": managed_node("home", memory="8Gi", cpu="4")}
     placed = place(models, nodes, ready={"home"})
-    return tuple(m.metadata.name for m in models_in_need("desk", models, placed))
+    return tuple(m.metadata.name for m in models_in_need("desk", models, placed, now=NOW))
 
 
 def test_a_model_needs_a_machine_that_has_its_variant_while_none_serves() -> None:
@@ -89,6 +91,30 @@ def test_a_model_needs_a_machine_that_has_its_variant_while_none_serves() -> Non
     assert in_need(model("chat", on_desk, suspend=True)) == ()
     assert in_need(model("chat", at_home, on_desk, status={"serving": "cpu"})) == ()
     assert in_need(model("chat", variant("desk", node="desk", memory="900Gi"))) == (), "it would not fit there"
+
+
+@pytest.mark.parametrize(
+    ("status", "since", "needs"),
+    [
+        ("False", GRACE, True),
+        ("False", GRACE - timedelta(seconds=1), False),
+        ("Unknown", GRACE, True),
+        ("True", GRACE, False),
+    ],
+)
+def test_a_restart_elsewhere_wakes_nobody(status: str, since: timedelta, needs: bool) -> None:
+    chat = model("chat", variant("cpu", node="home"), variant("desk", node="desk"))
+    told = Condition(
+        type=ConditionType.AVAILABLE,
+        status=ConditionStatus(status),
+        reason="NoVariantAvailable",
+        message="",
+        observed_generation=1,
+        last_transition_time=NOW - since,
+    )
+    assert in_need(chat.model_copy(update={"status": chat.status.model_copy(update={"conditions": (told,)})})) == (
+        ("chat",) if needs else ()
+    )
 
 
 def test_a_model_whose_name_is_anothers_needs_nothing() -> None:
@@ -247,7 +273,7 @@ def test_five_tries_a_minute_apart_then_a_long_pause_and_a_fresh_count_when_it_w
         await asyncio.sleep(600)
         assert home.sender.asked == []
         asleep = await fall_asleep(home)
-        await home.until(lambda: bool(home.sender.sent), seconds=30)
+        await home.until(lambda: bool(home.sender.sent), seconds=GRACE_SECONDS + 30)
         await home.until(lambda: "woken once by studio, last at" in home.said, seconds=1)
         await asyncio.sleep(25 * 60)
         times = [at for at, _, _ in home.sender.sent]
@@ -269,7 +295,7 @@ def test_five_tries_a_minute_apart_then_a_long_pause_and_a_fresh_count_when_it_w
         await home.until(lambda: home.said.startswith("True"), seconds=10)
         assert "wake" not in home.desk["status"]
         again = await fall_asleep(home)
-        await home.until(lambda: len(home.sender.sent) == 7, seconds=30)
+        await home.until(lambda: len(home.sender.sent) == 7, seconds=GRACE_SECONDS + 30)
         await home.until(lambda: "woken once" in home.said, seconds=5)
         assert len(home.events()) == 2
         assert again > asleep
@@ -286,7 +312,7 @@ def test_it_sleeps_while_another_machine_serves_and_is_woken_when_that_one_fails
         assert home.sender.asked == []
         assert "woken" not in home.said
         home.machines["rack"].dead = True
-        await home.until(lambda: bool(home.sender.sent), seconds=40)
+        await home.until(lambda: bool(home.sender.sent), seconds=GRACE_SECONDS + 40)
 
     tell(Home(machines=("desk", "rack")), body)
 
@@ -295,7 +321,9 @@ def test_it_is_not_woken_in_its_owners_hours() -> None:
     async def body(home: Home) -> None:
         await home.settle()
         await fall_asleep(home)
-        await home.until(lambda: "not woken for its models now: 05:00 to 07:00" in home.said, seconds=20)
+        await home.until(
+            lambda: "not woken for its models now: 05:00 to 07:00" in home.said, seconds=GRACE_SECONDS + 20
+        )
         await asyncio.sleep(50 * 60)
         assert home.sender.asked == []
         await home.until(lambda: bool(home.sender.sent), seconds=15 * 60)
@@ -333,7 +361,7 @@ def test_a_sender_that_sleeps_too_is_said_and_nothing_counts_as_sent() -> None:
         await home.settle()
         home.sender.error = UnreachableError("Unreachable", "no answer in time")
         await fall_asleep(home)
-        await home.until(lambda: "studio" in home.said, seconds=30)
+        await home.until(lambda: "studio" in home.said, seconds=GRACE_SECONDS + 30)
         assert "cannot be woken now" in home.said
         assert "does not answer: it must be awake itself" in home.said
         home.annotate("now")
@@ -390,7 +418,7 @@ def test_why_it_cannot_be_woken_is_told_with_the_remedy(spoil: Callable[[Home], 
         await home.settle()
         spoil(home)
         await fall_asleep(home)
-        await home.until(lambda: said in home.said, seconds=30)
+        await home.until(lambda: said in home.said, seconds=GRACE_SECONDS + 30)
         assert "InferenceNode studio (spec.wake.senderRef)" in home.said
         assert home.sender.sent == []
 
@@ -403,7 +431,7 @@ def test_who_has_just_put_it_to_sleep_is_not_contradicted() -> None:
         played = Stay(phase=Phase.AWAY, reason=Reason.OWNER_ACTIVE, message="somebody used it", since=home.ctx.now())
         home.ctx.world.guests["desk"].stay = played
         asleep = await fall_asleep(home)
-        await home.until(lambda: "somebody used it, by what it told last" in home.said, seconds=20)
+        await home.until(lambda: "somebody used it, by what it told last" in home.said, seconds=GRACE_SECONDS + 20)
         await home.until(lambda: bool(home.sender.sent), seconds=200)
         assert 119 <= home.sender.sent[0][0] - asleep < 140
 

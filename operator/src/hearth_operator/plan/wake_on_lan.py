@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from hearth_api.conditions import ConditionStatus, ConditionType, find_condition
 from hearth_api.kinds import InferenceNode, ModelDeployment
 from hearth_api.kinds.node import Availability
 from hearth_api.reasons import Reason
@@ -18,6 +19,8 @@ from hearth_operator.plan.guest import Stay, owner_hours
 EVERY = timedelta(seconds=60)
 TRIES = 5
 PAUSE = timedelta(minutes=30)
+GRACE = timedelta(seconds=60)
+"""A variant that starts anew, or a switch, is no reason to wake a machine: so long nothing must have served."""
 _ENDS_ASLEEP = frozenset({Reason.OWNER_ACTIVE, Reason.OWNER_HOURS})
 """Nobody sits at a machine that sleeps. A game holds its card, and memory its programs, over a sleep."""
 
@@ -58,19 +61,27 @@ def _left(since: datetime | None, span: timedelta, *, now: datetime) -> timedelt
 
 
 def models_in_need(
-    node: str, models: Iterable[ModelDeployment], placed: Mapping[str, Placement]
+    node: str, models: Iterable[ModelDeployment], placed: Mapping[str, Placement], *, now: datetime
 ) -> tuple[ModelDeployment, ...]:
-    """Return the models that have a variant on a machine and none anywhere that serves."""
+    """Return the models that have a variant on a machine and, for longer than a restart takes, none that serves."""
     everything = tuple(models)
     refused = taken_by(everything)
     return tuple(
         model
         for model in everything
         if model.status.serving is None
+        and _is_unserved_for_long(model, now=now)
         and not model.spec.suspend
         and model.metadata.name not in refused
         and any(_is_on(node, placed.get(names.app_name(model.metadata.name, v.name))) for v in model.spec.variants)
     )
+
+
+def _is_unserved_for_long(model: ModelDeployment, *, now: datetime) -> bool:
+    told = find_condition(model.status.conditions, ConditionType.AVAILABLE)
+    if told is None:
+        return True
+    return told.status is not ConditionStatus.TRUE and not _left(told.last_transition_time, GRACE, now=now)
 
 
 def _is_on(node: str, placement: Placement | None) -> bool:

@@ -94,10 +94,10 @@ def _demand(
     name, wake = node.metadata.name, node.spec.wake
     if not asleep or node.spec.suspend or wake is None or wake.policy is not WakePolicy.ON_DEMAND:
         return (), None
-    needed = models_in_need(name, fleet.models, glance_at_placements(ctx, fleet))
+    now = ctx.now()
+    needed = models_in_need(name, fleet.models, glance_at_placements(ctx, fleet), now=now)
     if not needed:
         return (), None
-    now = ctx.now()
     told = find_condition(node.status.conditions, ConditionType.REACHABLE)
     gone_since = now if told is None or told.status is ConditionStatus.TRUE else told.last_transition_time
     try:
