@@ -237,8 +237,8 @@ class WakeOnLan(ApiModel):
     sender_ref: ObjectRef
     """InferenceNode whose machine sends the packet: it joined (hack/node), is in the same network, and is awake."""
     policy: WakePolicy = WakePolicy.ON_DEMAND
-    """OnDemand: when a model has a variant here and for a minute none that serves, unless the machine is its owner's at this time.
-    Never: only when somebody asks by annotation."""
+    """OnDemand: when a model has a variant here and for a minute none that serves, unless the machine is its owner's at
+    this time. Never: only when somebody asks by annotation."""
     broadcast_address: Ipv4Address = "255.255.255.255"
     """Where the packet goes. Where the sender is in several networks, the one's broadcast, as 10.10.12.255."""
 
