@@ -129,7 +129,7 @@ def test_the_mirror_answers_machines_on_one_port_and_calls_no_denied_network(ren
     }
     flows = {flow for flow in _matrix(render(values)) if "mirror" in flow[:2]}
     callers = {(a, port) for a, b, port in flows if b == "mirror" and a != "egress"}
-    assert callers == {("studio", 8443), ("prometheus", 8080)}
+    assert callers == {("studio", 8443), ("node", 8443), ("prometheus", 8080)}
     called = {b for a, b, _ in flows if a == "mirror"}
     assert "internet" in called
     assert not called & {"api", "knowledge", "operator", "node", "store"}

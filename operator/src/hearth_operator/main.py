@@ -27,8 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("run", help="watch the namespace in HEARTH_NAMESPACE and reconcile until stopped")
     plan = commands.add_parser("plan", help="print what files would lead to, without a cluster")
     plan.add_argument("files", nargs="+", type=Path, metavar="FILE", help="YAML files or folders of them")
+    plan.add_argument("--mirror", action="store_true", help="as in a release with a mirror of weights")
     chosen = parser.parse_args(arguments)
-    return _run() if chosen.command == "run" else plan_files(chosen.files, out=sys.stdout, err=sys.stderr)
+    if chosen.command == "run":
+        return _run()
+    return plan_files(chosen.files, mirror=chosen.mirror, out=sys.stdout, err=sys.stderr)
 
 
 def _run() -> int:
@@ -53,7 +56,7 @@ async def _until_signal(settings: Settings) -> None:
     await run_operator(settings, kubeconfig=os.environ.get("KUBECONFIG"), stop=stop)
 
 
-def plan_files(files: Sequence[Path], *, out: TextIO, err: TextIO) -> int:
+def plan_files(files: Sequence[Path], *, out: TextIO, err: TextIO, mirror: bool = False) -> int:
     """Print the plan of all files together; return 1 and name the fields when one cannot be read."""
     resources: list[AnyResource] = []
     failed = False
@@ -69,7 +72,7 @@ def plan_files(files: Sequence[Path], *, out: TextIO, err: TextIO) -> int:
             print(f"{file}: {error.strerror}", file=err)
     if failed:
         return 1
-    for sentence in explain(resources):
+    for sentence in explain(resources, mirror=mirror):
         print(sentence, file=out)
     settings = Settings(namespace="hearth", control_image="control", serve_image="serve")
     manifests = [

@@ -78,10 +78,15 @@ class Settings:
     """Of knowledge bases with a managed store."""
     storage_class: str | None = None
     mirror_url: str | None = None
-    """Where machines outside the cluster reach the mirror of weights; None: they ask the world themselves."""
+    """Where machines outside the cluster reach the mirror of weights; None: there is none, and they ask the world."""
     http_port: int = 8080
     intervals: Intervals = Intervals()
     bounds: Bounds = Bounds()
+
+    @property
+    def has_mirror(self) -> bool:
+        """Whether weights come to pods too: they ask the mirror's Service."""
+        return self.mirror_url is not None
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:

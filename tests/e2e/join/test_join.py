@@ -19,7 +19,7 @@ import pytest
 
 from support.cluster import NAMESPACE, Cluster
 from support.other_machine import ADDRESS, HOST, OtherMachine, other_machine
-from support.pair import build, chat
+from support.pair import build, chat, states
 from support.ray_cluster import free_port
 
 REPO = Path(__file__).resolve().parents[3]
@@ -141,14 +141,19 @@ def test_its_weights_come_once_and_by_the_mirror(workshop: Workshop, tmp_path: P
     cluster = workshop.cluster
     (tmp_path / "hub").mkdir()
     with hub(tmp_path / "hub") as (source, digest, log), mirrored(cluster):
-        model = chat(MIRRORED, build("there", {"name": NAME}, source=source, sha256=digest))
-        with cluster.applied(model):
-            cluster.wait_ready("modeldeployment", MIRRORED, seconds=PATIENCE)
-            assert cluster.condition("modeldeployment", MIRRORED, "WeightsReady")["message"] == digest
+        places = {"there": {"name": NAME}, "here": {"name": "gpu"}}
+        builds = [build(name, node, source=source, sha256=digest) for name, node in places.items()]
+        with cluster.applied(chat(MIRRORED, *builds)):
+            cluster.wait_for(
+                "a machine and a node of the cluster serve what the mirror brought",
+                lambda: states(cluster, MIRRORED) == dict.fromkeys(places, "Available"),
+                seconds=PATIENCE,
+            )
+            assert digest in cluster.condition("modeldeployment", MIRRORED, "WeightsReady")["message"]
             assert say(cluster, MIRRORED)["usage"]["completion_tokens"] > 0
         asked = [line for line in log.read_text().splitlines() if "GET" in line]
         assert len(asked) == 1, asked
-        assert not asked[0].startswith(ADDRESS), "the machine itself did not go out"
+        assert not asked[0].startswith(ADDRESS), "only the mirror went out"
 
 
 def test_a_cut_cable_is_told_in_time_and_passes(workshop: Workshop) -> None:

@@ -332,6 +332,21 @@ def test_plan_prints_what_files_lead_to() -> None:
     assert "  CronJob hearth-ingest-inbox" in text
 
 
+def test_plan_knows_of_a_mirror_when_it_is_told(tmp_path, capsys) -> None:
+    file = tmp_path / "house.yaml"
+    file.write_text(
+        "apiVersion: hearth.banjonet.com/v1alpha1\nkind: InferenceNode\nmetadata: {name: home}\n"
+        "spec: {type: Managed, accelerator: {type: CPU}, managed: {}}\n---\n"
+        "apiVersion: hearth.banjonet.com/v1alpha1\nkind: ModelDeployment\nmetadata: {name: chat}\n"
+        "spec: {task: Chat, variants: [{name: cpu, engine: LlamaCpp, node: {name: home}, "
+        "model: {source: 'hf://owner/model@main/m.gguf'}, resources: {memory: 256Mi}}]}\n"
+    )
+    assert main(["plan", str(file)]) == 0
+    assert "turn on the mirror (mirror.enabled in the chart's values)" in capsys.readouterr().out
+    assert main(["plan", "--mirror", str(file)]) == 0
+    assert "deploy chat.cpu on home (LlamaCpp, hf://owner/model@main/m.gguf)" in capsys.readouterr().out
+
+
 def test_plan_names_the_field_that_is_wrong(tmp_path, capsys) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text(

@@ -1,6 +1,7 @@
 """Whole objects against golden files, and what must hold of every one of them."""
 
 import json
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from hearth_api.wire.ingest import CalendarSettings, RunSpec
 from hearth_api.wire.keys import ApiKeyRecord, Scope
 from hearth_operator.manifests.gateway_access import build_gateway_access
 from hearth_operator.manifests.milvus import build_milvus
-from hearth_operator.manifests.node import build_node
+from hearth_operator.manifests.node import STORE, build_node
 from hearth_operator.manifests.secrets import build_secret, has_admin, key_entry, secret_text
 from hearth_operator.manifests.source import NEVER, build_run, build_source
 from hearth_operator.settings import Settings
@@ -60,6 +61,33 @@ def test_a_gpu_node_asks_for_its_gpus() -> None:
     container = pods([build_node(node, settings=SETTINGS).deployment])[0]["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert "--num-gpus=1" in container["command"][2]
+
+
+def test_a_new_pod_clears_what_gone_pods_left_and_keeps_weights(tmp_path) -> None:
+    container = pods([build_node(managed_node(), settings=SETTINGS).deployment])[0]["containers"][0]
+    ray = tmp_path / "bin" / "ray"
+    ray.parent.mkdir()
+    ray.write_text('#!/bin/sh\necho "$RAY_gcs_storage_path"\n')
+    ray.chmod(0o755)
+    store = tmp_path / "store"
+    for left in ("gone-10.0.0.1", "weights/blobs", "node-0-10.0.0.2"):
+        (store / left).mkdir(parents=True)
+        (store / left / "file").touch()
+    script = container["command"][2].replace("sleep 90", "sleep 0")
+    fixed = {each["name"]: each["value"].replace(STORE, str(store)) for each in container["env"] if "value" in each}
+    env = {**fixed, "POD_NAME": "node-0", "POD_IP": "10.0.0.2", "PATH": f"{ray.parent}:/usr/bin:/bin"}
+    said = subprocess.run(["/bin/sh", "-c", script], env=env, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == str(store / "node-0-10.0.0.2")
+    assert sorted(path.name for path in store.iterdir()) == ["node-0-10.0.0.2", "weights"]
+    assert (store / "weights/blobs/file").exists()
+
+
+@pytest.mark.parametrize(("size", "weights"), [("200Gi", 199.75 * 1024**3), ("256Mi", 0), ("1Mi", 0)])
+def test_weights_may_have_what_the_claim_has_beside_rays_state(size: str, weights: float) -> None:
+    node = managed_node(managed={"storage": {"size": size}})
+    container = pods([build_node(node, settings=SETTINGS).deployment])[0]["containers"][0]
+    (quota,) = (each["value"] for each in container["env"] if each["name"] == "HEARTH_WEIGHTS_QUOTA")
+    assert quota == str(int(weights))
 
 
 def test_a_suspended_node_keeps_its_volume_and_has_no_pod() -> None:

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -19,7 +20,7 @@ from hearth_operator.plan.serve_document import pin_labels
 from hearth_operator.plan.serve_schema import check_application
 from hearth_operator.plan.weights import build_weights_application
 from hearth_operator.reconcile.context import Context
-from hearth_operator.reconcile.mirror import build_orders, keep_mirror, mirror_access
+from hearth_operator.reconcile.mirror import build_orders, keep_mirror, mirror_access, mirror_hosts, mirror_of
 from hearth_operator.reconcile.world import WeightsWatch
 from hearth_operator.settings import Settings, from_environment
 from support.fake_kube import as_stored
@@ -87,10 +88,21 @@ async def test_orders_follow_what_is_wanted_and_who_may_read() -> None:
     assert (after["tls.crt"], after["tls.key"]) == (before["tls.crt"], before["tls.key"])
 
 
-async def test_machines_in_the_cluster_are_no_readers() -> None:
+async def test_nodes_in_the_cluster_read_too_and_ask_its_service() -> None:
     kube, ctx = house(external=False)
     await keep_mirror(ctx)
-    assert orders_of(kube).readers == ()
+    assert orders_of(kube).readers == (), "its Secret is not made yet"
+    kube.objects[("Secret", names.serve_secret_name("home"))] = serve_secret("x", TOKEN)
+    await keep_mirror(ctx)
+    assert orders_of(kube).readers == (reader_mark(reader_token(TOKEN)),)
+    outside = await mirror_access(ctx)
+    assert outside is not None
+    assert mirror_of(ctx, external_node(), outside) == outside
+    inside = mirror_of(ctx, managed_node("home"), outside)
+    assert inside is not None
+    assert (inside.url, inside.authority) == ("https://hearth-mirror.house.svc:8443", outside.authority)
+    assert urlsplit(inside.url).hostname in mirror_hosts(outside.url, namespace="house"), "its certificate says so"
+    assert mirror_of(ctx, managed_node("home"), None) is None
 
 
 async def test_without_a_mirror_nothing_is_made() -> None:

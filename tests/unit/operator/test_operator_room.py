@@ -111,6 +111,26 @@ def test_who_has_lower_priority_is_named_and_keeps_its_room() -> None:
     )
 
 
+def test_a_node_in_the_cluster_keeps_room_for_one_process_that_brings_weights() -> None:
+    hub = {"source": "hf://owner/model@main/m.gguf"}
+    first, second = (model(n, variant(memory="1Gi", model=hub)) for n in ("first", "second"))
+    both = 1280 + 160 + 2 * 1024
+    for memory, fits in (
+        (f"{both}Mi", {"first": True, "second": True}),
+        (f"{both - 1}Mi", {"first": True, "second": False}),
+    ):
+        nodes = {"home": managed_node(memory=memory, cpu="4")}
+        plan = place([first, second], nodes, ready=set(nodes))
+        assert {name: plan[f"{name}.cpu"].fits for name in fits} == fits
+    assert ": 160Mi are for downloads: 2208Mi in sum, 1023Mi would fit" in plan.explain("second.cpu")
+    packaged = model("second", variant(memory="1Gi"))
+    nodes = {"home": managed_node(memory=f"{1280 + 2 * 1024}Mi", cpu="4")}
+    assert not place([first, packaged], nodes, ready=set(nodes))["second.cpu"].fits, "the first one's downloads"
+    assert all(p.fits for p in place([packaged], nodes, ready=set(nodes)).values())
+    outside = {"home": external_node("home", accelerator={"type": "Metal", "memory": "2Gi"})}
+    assert all(p.fits for p in place([first, second], outside, ready=set(outside)).values())
+
+
 def test_nothing_smaller_is_said_too() -> None:
     assert explained([model("m", variant(memory="64Gi"))], {"home": big()}, "m.cpu").endswith(
         ". Nothing smaller that fits was found"

@@ -60,7 +60,7 @@ def test_a_started_application_says_what_it_was_started_with() -> None:
 @pytest.mark.parametrize(
     ("node", "sentence"),
     [
-        (managed_node("studio"), "runs in the cluster, which has no way out to model.source: put the file on a claim"),
+        (managed_node("studio"), "runs in the cluster, which has no way out to model.source: turn on the mirror"),
         (external_node(external={"rayNodes": 2, "rayNodeLabels": {"pool": "a"}}), "is several Ray nodes"),
     ],
     ids=["managed", "several"],
@@ -69,6 +69,15 @@ def test_where_nothing_can_be_brought(node: Any, sentence: str) -> None:
     m = model("chat", remote())
     with pytest.raises(InvalidSpecError, match=sentence):
         build_application(m, m.spec.variants[0], node)
+
+
+def test_with_a_mirror_nodes_in_the_cluster_are_brought_weights_too() -> None:
+    m = model("chat", remote())
+    app = build_application(m, m.spec.variants[0], managed_node("studio"), mirror=True)
+    assert app["args"]["model"]["source"] == HUB
+    several = external_node(external={"rayNodes": 2, "rayNodeLabels": {"pool": "a"}})
+    with pytest.raises(InvalidSpecError, match="is several Ray nodes"):
+        build_application(m, m.spec.variants[0], several, mirror=True)
 
 
 def test_the_order_is_an_application_that_ray_takes_and_a_change_of_it_restarts_nothing() -> None:

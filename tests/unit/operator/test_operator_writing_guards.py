@@ -35,8 +35,8 @@ async def test_what_our_own_check_refuses_is_never_put(stage, monkeypatch) -> No
     await stage.serve()
     build = document.build_application
 
-    def misspelt(m, v, n):
-        app = build(m, v, n)
+    def misspelt(m, v, n, **more):
+        app = build(m, v, n, **more)
         if m.metadata.name == "typo":
             app["deployments"][0]["ray_actor_options"]["label_selectr"] = {}
         return app

@@ -70,9 +70,10 @@ class ModelFiles(ApiModel):
     source: Annotated[str, Field(max_length=1024, pattern=SOURCE_PATTERN)]
     """package://<distribution>[/<path>] installed in the image, file:///<path> on the machine, pvc://<claim>/<path>.
 
-    On machines outside the cluster also hf://<owner>/<repository>[@<revision>][/<path or pattern>],
-    s3://<bucket>/<key> and https://<host>/<path>: brought to the machine's store before the model starts. No secret
-    may be in it. A folder, or a package without a path, must hold exactly one model."""
+    On machines outside the cluster, and in it where the release has a mirror (mirror.enabled in the chart's values),
+    also hf://<owner>/<repository>[@<revision>][/<path or pattern>], s3://<bucket>/<key> and https://<host>/<path>:
+    brought to the node's store before the model starts. No secret may be in it. A folder, or a package without a path,
+    must hold exactly one model."""
     sha256: Sha256 | None = None
     """SHA-256 of the file; a file with another one is refused."""
     shape: ModelShape | None = None

@@ -76,10 +76,10 @@ class NodeResources(Resources):
 
 
 class NodeStorage(ApiModel):
-    """The claim that keeps Ray's state, so that a restarted head serves again by itself."""
+    """The claim that keeps Ray's state, so that a restarted head serves again by itself, and weights from outside."""
 
     size: Quantity = "1Gi"
-    """Size of the claim."""
+    """Size of the claim: weights from outside may have all of it but 256Mi."""
     storage_class_name: ObjectName | None = None
     """Storage class; absent takes the cluster's default."""
 
@@ -112,7 +112,7 @@ class ManagedNode(ApiModel):
     resources: NodeResources = NodeResources()
     """Processor and memory of the pod."""
     storage: NodeStorage = NodeStorage()
-    """Claim for Ray's state."""
+    """Claim for Ray's state and for weights from outside."""
     volumes: Annotated[tuple[ModelVolume, ...], Field(max_length=16, json_schema_extra=map_by("claimName"))] = ()
     """Claims with models, mounted read-only."""
 

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 from hearth_api.kinds import InferenceNode
-from hearth_api.quantities import to_millicores
+from hearth_api.quantities import to_bytes, to_millicores
 from hearth_operator import names
 from hearth_operator.manifests.base import TMP, Manifest, container_security, metadata, owner_reference, pod_security
 from hearth_operator.restart import asked_restart
 from hearth_operator.settings import Settings
 
 STORE = "/var/lib/hearth/ray"
+_WEIGHTS = f"{STORE}/weights"
+_STATE_BYTES = 256 * 1024**2
+"""What of the claim is Ray's own; weights may have the rest."""
+_HEADROOM = "128Mi"
 _SHM = "256Mi"
 _SHM_DIR = "/dev/shm"  # noqa: S108 (the pod's own)
 _OBJECT_STORE_BYTES = 80_000_000
@@ -19,11 +23,11 @@ _SETTLED_SECONDS = 90
 # Ray's store names the address and the session of the head that wrote it. A restarted container keeps both
 # and serves again without a PUT; a new pod or sandbox has neither, so it starts with a store of its own and the
 # operator writes the applications again. Stores of pods that are gone are removed. A head that did not live for a
-# while may have died of its store: the next one starts without it.
+# while may have died of its store: the next one starts without it. Weights stay, whoever brought them.
 _START = """set -eu
 store="$HEARTH_STORE/$POD_NAME-$POD_IP"
 for old in "$HEARTH_STORE"/*; do
-  if [ "$old" != "$store" ] && [ -d "$old" ]; then rm -rf -- "$old"; fi
+  if [ "$old" != "$store" ] && [ "$old" != "$HEARTH_WEIGHTS_STORE" ] && [ -d "$old" ]; then rm -rf -- "$old"; fi
 done
 if [ -e "$store/starting" ]; then rm -rf -- "$store"; fi
 mkdir -p "$store"
@@ -163,7 +167,7 @@ def _container(node: InferenceNode, *, settings: Settings) -> Manifest:
         "image": managed.image or settings.serve_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["/bin/sh", "-c", script],
-        "env": _environment(),
+        "env": _environment(weights_bytes=max(0, to_bytes(managed.storage.size) - _STATE_BYTES)),
         "ports": [
             {"name": "ray", "containerPort": names.RAY_PORT, "protocol": "TCP"},
             {"name": "serve", "containerPort": names.SERVE_PORT, "protocol": "TCP"},
@@ -177,12 +181,15 @@ def _container(node: InferenceNode, *, settings: Settings) -> Manifest:
     }
 
 
-def _environment() -> list[Manifest]:
+def _environment(*, weights_bytes: int) -> list[Manifest]:
     fixed = {
         "HOME": TMP,
         "USER": "hearth",
         "LOGNAME": "hearth",
         "HEARTH_STORE": STORE,
+        "HEARTH_WEIGHTS_STORE": _WEIGHTS,
+        "HEARTH_WEIGHTS_QUOTA": str(weights_bytes),
+        "HEARTH_WEIGHTS_HEADROOM": _HEADROOM,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": f"{names.RAY_SECRET_DIR}/token",
         "RAY_gcs_storage": "rocksdb",

@@ -13,8 +13,11 @@ from hearth_operator.plan.capacity import Placement, Plan, allocatable, place, p
 from hearth_operator.plan.serve_document import build_application
 
 
-def explain(resources: Iterable[AnyResource]) -> Iterator[str]:
-    """Yield one sentence per decision, in the order: nodes, models, knowledge bases, sources."""
+def explain(resources: Iterable[AnyResource], *, mirror: bool = False) -> Iterator[str]:
+    """Yield one sentence per decision, in the order: nodes, models, knowledge bases, sources.
+
+    `mirror`: the release has a mirror of weights.
+    """
     everything = tuple(resources)
     nodes = {r.metadata.name: r for r in everything if isinstance(r, InferenceNode)}
     models = tuple(r for r in everything if isinstance(r, ModelDeployment))
@@ -27,7 +30,7 @@ def explain(resources: Iterable[AnyResource]) -> Iterator[str]:
         if name in refused:
             alias, holder = refused[name]
             yield f"{names.MODEL} {name}: not accepted, {alias} belongs to {holder}"
-        yield from _model(model, nodes, placed)
+        yield from _model(model, nodes, placed, mirror=mirror)
     for r in everything:
         if isinstance(r, KnowledgeBase):
             yield _knowledge(r, {m.metadata.name for m in models})
@@ -43,7 +46,7 @@ def _node(name: str, node: InferenceNode, placed: dict[str, Placement]) -> str:
     return f"{names.NODE} {name}: {how}; {show(planned_memory(placed.values(), name))}{of} planned"
 
 
-def _model(model: ModelDeployment, nodes: dict[str, InferenceNode], placed: Plan) -> Iterator[str]:
+def _model(model: ModelDeployment, nodes: dict[str, InferenceNode], placed: Plan, *, mirror: bool) -> Iterator[str]:
     name = model.metadata.name
     if model.spec.suspend:
         yield f"{names.MODEL} {name}: suspended"
@@ -55,7 +58,7 @@ def _model(model: ModelDeployment, nodes: dict[str, InferenceNode], placed: Plan
             yield f"{names.MODEL} {name}: {placement.reason}: {placed.explain(placement.app)}"
             continue
         try:
-            app = build_application(model, variant, node)
+            app = build_application(model, variant, node, mirror=mirror)
         except InvalidSpecError as error:
             yield f"{names.MODEL} {name}: InvalidSpec: {error.message}"
             continue

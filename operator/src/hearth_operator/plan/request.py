@@ -11,6 +11,7 @@ from hearth_api.wire.serve import Engine
 from hearth_operator import names
 from hearth_operator.plan.fit.need import Need, need_of, status_of
 from hearth_operator.plan.room import Tenant
+from hearth_operator.plan.weights import is_remote
 
 _RUNS = frozenset({VariantState.AVAILABLE, VariantState.LOADING, VariantState.UNREACHABLE, VariantState.FAILED})
 
@@ -60,6 +61,7 @@ class Request:
             gpus=variant.resources.gpus * variant.replicas,
             priority=self.model.spec.priority,
             rank=self.rank,
+            brings=is_remote(variant.model.source),
         )
 
     @property

@@ -12,6 +12,8 @@ from hearth_operator.plan.fit.estimate import show
 
 RAY_OVERHEAD_BYTES = 1280 * 1024**2
 """What Ray's own processes take of a managed pod (measured 1.15-1.3 GB)."""
+DOWNLOADS_BYTES = 160 * 1024**2
+"""What the process takes that brings weights into a managed pod."""
 _MOST_NAMED = 8
 
 
@@ -43,6 +45,8 @@ class Tenant:
     priority: int = 0
     rank: int = 0
     """Position by age: the oldest is 0."""
+    brings: bool = False
+    """Its weights come from outside."""
 
 
 @dataclass(slots=True)
@@ -56,6 +60,8 @@ class Room:
     memory: int = 0
     millicores: int = 0
     gpus: int = 0
+    bringing: int = 0
+    """Tenants whose weights come from outside."""
 
     def add(self, tenant: Tenant) -> None:
         """Count a tenant, instead of what the same application took before."""
@@ -84,6 +90,12 @@ class Room:
         self.memory += sign * (tenant.memory or 0)
         self.millicores += sign * tenant.millicores
         self.gpus += sign * tenant.gpus
+        self.bringing += sign * tenant.brings
+
+    def downloads(self, tenant: Tenant | None = None) -> int:
+        """Return what a managed pod's downloads take of it: one process, however many models need it."""
+        brings = self.bringing or (tenant is not None and tenant.brings)
+        return DOWNLOADS_BYTES if brings and self.node.spec.managed is not None else 0
 
     def lacks(self, tenant: Tenant) -> Reason | None:
         """Return what is short for a tenant that is not here."""
@@ -99,7 +111,7 @@ class Room:
     def _most(self, tenant: Tenant) -> int:
         """Return the bytes on the fullest machine once the tenant is here too."""
         if self.capacity.machines == 1:
-            return self.memory + (tenant.memory or 0)
+            return self.memory + (tenant.memory or 0) + self.downloads(tenant)
         return max(self._loads(*self.tenants.values(), tenant))
 
     def _loads(self, *tenants: Tenant) -> list[int]:
@@ -145,7 +157,11 @@ class Room:
             end = f"{show(self._most(tenant))} on the fullest, {show(free)} would fit on the emptiest"
             where = f"on each of {self.capacity.machines} Ray nodes {where}"
         else:
-            end = f"{show(self.memory + need)} in sum, {show(max(0, room - self.memory))} would fit"
+            downloads = self.downloads(tenant)
+            taken = self.memory + downloads
+            end = f"{show(taken + need)} in sum, {show(max(0, room - taken))} would fit"
+            if downloads:
+                end = f"{show(downloads)} are for downloads: {end}"
         return (
             f"{tenant.app} needs {show(need)} of memory{each} ({words}), {self.node.metadata.name} has {show(room)} "
             f"{where} and already holds {self._named()}: {end}"

@@ -50,8 +50,13 @@ def pin_labels(node: InferenceNode) -> dict[str, str]:
     return {names.RAY_NODE_LABEL: node.metadata.name}
 
 
-def build_application(model: ModelDeployment, variant: Variant, node: InferenceNode) -> Application:
-    """Return one application. Whatever needs a reload is in `args`, what is applied in place in `user_config`."""
+def build_application(
+    model: ModelDeployment, variant: Variant, node: InferenceNode, *, mirror: bool = False
+) -> Application:
+    """Return one application. Whatever needs a reload is in `args`, what is applied in place in `user_config`.
+
+    `mirror`: the release has one, so that weights come to pods too. Raises InvalidSpecError.
+    """
     name = model.metadata.name
     cores = to_millicores(variant.resources.cpu) / 1000
     gpus = variant.resources.gpus
@@ -59,7 +64,7 @@ def build_application(model: ModelDeployment, variant: Variant, node: InferenceN
         model_id=name,
         task=model.spec.task,
         engine=variant.engine,
-        model=ServeModel(source=resolve_source(variant, node), sha256=variant.model.sha256),
+        model=ServeModel(source=resolve_source(variant, node, mirror=mirror), sha256=variant.model.sha256),
         context_tokens=variant.context.max_tokens,
         concurrency=variant.context.concurrency,
         cache_type=variant.context.cache_type if variant.context.cache_type is not CacheType.F16 else None,
@@ -134,7 +139,7 @@ def build_tunables(model: ModelDeployment) -> ServeTunables:
     )
 
 
-def resolve_source(variant: Variant, node: InferenceNode) -> str:
+def resolve_source(variant: Variant, node: InferenceNode, *, mirror: bool = False) -> str:
     """Return the source as the node sees it: pvc:// becomes the path where the claim is mounted there.
 
     Raises InvalidSpecError where the node cannot serve it, whatever room it has.
@@ -147,7 +152,7 @@ def resolve_source(variant: Variant, node: InferenceNode) -> str:
             f"{node.spec.accelerator.type.value}: take LlamaCpp, MLX or Transformers there",
         )
     if is_remote(source):
-        _demand_way_out(variant, node)
+        _demand_way_in(variant, node, mirror=mirror)
         return source
     if not source.startswith("pvc://"):
         return source
@@ -163,14 +168,14 @@ def resolve_source(variant: Variant, node: InferenceNode) -> str:
     return f"file://{posixpath.join(mounted, path)}"
 
 
-def _demand_way_out(variant: Variant, node: InferenceNode) -> None:
+def _demand_way_in(variant: Variant, node: InferenceNode, *, mirror: bool) -> None:
     """Raise InvalidSpecError where nothing can be brought from outside."""
     where = f"variant {variant.name}: InferenceNode {node.metadata.name}"
-    if node.spec.managed is not None:
+    if node.spec.managed is not None and not mirror:
         raise InvalidSpecError(
             "InvalidSpec",
-            f"{where} runs in the cluster, which has no way out to model.source: put the file on a claim (pvc://), or "
-            "name a machine that joined",
+            f"{where} runs in the cluster, which has no way out to model.source: turn on the mirror (mirror.enabled in "
+            "the chart's values), put the file on a claim (pvc://), or name a machine that joined",
         )
     if allocatable(node).machines > 1:
         raise InvalidSpecError(

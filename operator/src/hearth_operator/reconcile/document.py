@@ -21,7 +21,7 @@ from hearth_operator.plan.serve_document import ServePlan, build_application, pi
 from hearth_operator.plan.serve_schema import check_application, check_document
 from hearth_operator.plan.weights import build_weights_application, is_there, loaded_weights, remote_weights
 from hearth_operator.reconcile.context import Context
-from hearth_operator.reconcile.mirror import mirror_access
+from hearth_operator.reconcile.mirror import mirror_access, mirror_of
 from hearth_operator.reconcile.observe import Fleet, observe_fleet
 from hearth_operator.reconcile.placing import placements, ready_nodes
 from hearth_operator.reconcile.records import load_owner, load_records
@@ -109,12 +109,13 @@ async def _wishes(ctx: Context, fleet: Fleet, state: EndpointState) -> Wishes:
             if node.metadata.name not in ready and placement.app not in state.facts.apps:
                 continue
             try:
-                app = build_application(model, variant, node)
+                app = build_application(model, variant, node, mirror=ctx.settings.has_mirror)
             except InvalidSpecError:
                 continue  # its own status says so; the others go on
             wants.append(Want(model=model, variant=variant, order=order, app=app, mark=fingerprint(app)))
     broken = fleet.broken | await _still_there(ctx, fleet, state.facts.apps)
-    downloads, wants = _bring(ctx, fleet, state, wants, held=held, mirror=await mirror_access(ctx))
+    mirror = await mirror_access(ctx)
+    downloads, wants = _bring(ctx, fleet, state, wants, held=held, mirror=mirror)
     return Wishes(wants=wants, held=frozenset(held), broken=broken, placed=placed, downloads=downloads)
 
 
@@ -158,7 +159,8 @@ def _bring(
             forget_weights(ctx, name)
             continue
         watch_weights(ctx, resource, found)
-        made = build_weights_application(resource, found, pin=pin_labels(resource), mirror=mirror)
+        where = mirror_of(ctx, resource, mirror)
+        made = build_weights_application(resource, found, pin=pin_labels(resource), mirror=where)
         downloads.append(dress(made, owner=ctx.world.owner, surge=None))
     return downloads, there
 

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from hearth_api.wire.mirror import ORDERS_ENTRY, MirrorOrders, reader_mark, reader_token
+from hearth_api.kinds import InferenceNode
+from hearth_api.wire.mirror import MIRROR_PORT, ORDERS_ENTRY, MirrorOrders, reader_mark, reader_token
 from hearth_api.wire.weights import MirrorAccess, WantedWeights
 from hearth_operator import names
 from hearth_operator.clients.certificates import Authority, certificate_is_due, issue_signed
@@ -22,13 +23,20 @@ log = structlog.get_logger(__name__)
 
 
 async def mirror_access(ctx: Context) -> MirrorAccess | None:
-    """Return what machines are told of the mirror; None: this release has none."""
+    """Return what machines outside the cluster are told of the mirror; None: this release has none."""
     if ctx.settings.mirror_url is None:
         return None
     if ctx.world.mirror is None:
         authority = await _authority(ctx)
         ctx.world.mirror = MirrorAccess(url=ctx.settings.mirror_url, authority=authority.certificate.decode())
     return ctx.world.mirror
+
+
+def mirror_of(ctx: Context, node: InferenceNode, access: MirrorAccess | None) -> MirrorAccess | None:
+    """Return what one node is told: a pod asks the mirror's Service, a machine outside its address in the house."""
+    if access is None or node.spec.managed is None:
+        return access
+    return access.model_copy(update={"url": f"https://{_service_host(ctx.settings.namespace)}:{MIRROR_PORT}"})
 
 
 async def keep_mirror(ctx: Context) -> None:
@@ -58,8 +66,11 @@ async def keep_mirror(ctx: Context) -> None:
 
 def mirror_hosts(url: str, *, namespace: str) -> tuple[str, ...]:
     """Return the names and addresses that the mirror's certificate stands for."""
-    service = f"{names.MIRROR_SERVICE}.{namespace}.svc"
-    return tuple(dict.fromkeys((urlsplit(url).hostname or "", names.MIRROR_SERVICE, service)))
+    return tuple(dict.fromkeys((urlsplit(url).hostname or "", names.MIRROR_SERVICE, _service_host(namespace))))
+
+
+def _service_host(namespace: str) -> str:
+    return f"{names.MIRROR_SERVICE}.{namespace}.svc"
 
 
 def build_orders(wanted: Iterable[WantedWeights], tokens: Iterable[str]) -> bytes:
@@ -80,12 +91,14 @@ async def _authority(ctx: Context) -> Authority:
 
 
 async def _reader_tokens(ctx: Context) -> list[str]:
-    """Return the Serve tokens of the machines outside the cluster. Whose is missing reads nothing."""
+    """Return the Serve tokens of all nodes. Whose is missing reads nothing."""
     tokens = []
     for node in await ctx.kube.list_all(names.NODE):
-        external = (node.get("spec") or {}).get("external") or {}
-        named = (external.get("serveSecretRef") or {}).get("name")
-        if named and not node["metadata"].get("deletionTimestamp"):
+        spec, meta = node.get("spec") or {}, node["metadata"]
+        named = ((spec.get("external") or {}).get("serveSecretRef") or {}).get("name")
+        if spec.get("managed") is not None:
+            named = names.serve_secret_name(meta["name"])
+        if named and not meta.get("deletionTimestamp"):
             token = secret_text(await ctx.kube.get("Secret", named), "token")
             tokens += [token] if token else []
     return tokens

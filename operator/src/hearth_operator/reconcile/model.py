@@ -96,7 +96,7 @@ def _observe(ctx: Context, model: ModelDeployment, variant: Variant, fleet: Flee
     facts = _with_node(ctx, facts, model, node)
     endpoint = ctx.world.endpoint_of(node.metadata.name)
     ray = endpoint.facts if endpoint is not None else EndpointFacts()
-    wanted, invalid = _wanted(model, variant, node)
+    wanted, invalid = _wanted(ctx, model, variant, node)
     app = _visible_app(endpoint, app_name, wanted)
     facts = replace(
         facts,
@@ -169,9 +169,11 @@ def _with_node(ctx: Context, facts: VariantFacts, model: ModelDeployment, node: 
     )
 
 
-def _wanted(model: ModelDeployment, variant: Variant, node: InferenceNode) -> tuple[dict[str, Any] | None, str | None]:
+def _wanted(
+    ctx: Context, model: ModelDeployment, variant: Variant, node: InferenceNode
+) -> tuple[dict[str, Any] | None, str | None]:
     try:
-        return build_application(model, variant, node), None
+        return build_application(model, variant, node, mirror=ctx.settings.has_mirror), None
     except InvalidSpecError as error:
         return None, error.message
 

@@ -251,7 +251,7 @@ class Rollout:
             return Sibling(app=name, order=order, able=False, serves=False, settled=False)
         live = endpoint.facts.apps.get(name) if endpoint.facts.reachable else None
         try:
-            wanted = build_application(model, variant, node)
+            wanted = build_application(model, variant, node, mirror=self.ctx.settings.has_mirror)
         except InvalidSpecError:
             wanted = None
         settled = name in endpoint.setbacks or (

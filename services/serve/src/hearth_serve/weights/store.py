@@ -164,7 +164,7 @@ class Store:
             raise WeightsError(
                 WeightsCode.TOO_LARGE,
                 f"{what} needs {shown(size)}, the whole store may have {shown(self.quota)}: raise its quota "
-                "(HEARTH_WEIGHTS_QUOTA) or take a smaller build.",
+                "(HEARTH_WEIGHTS_QUOTA; of a node in the cluster spec.managed.storage.size) or take a smaller build.",
             )
         if self._lacking(size) > 0:
             self.clear_partials(keep=growing)
