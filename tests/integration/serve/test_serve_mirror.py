@@ -86,6 +86,18 @@ class House:
                 await made.close()
 
 
+async def answered(house: House) -> None:
+    """Return when the mirror shows a certificate of the house's authority of now."""
+    access = MirrorAccess(url=f"https://127.0.0.1:{house.port}", authority=house.authority.certificate.decode())
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with open_mirror_session(access) as session, session.get(f"{access.url}/v1/source") as answer:
+                    assert answer.status == 401
+                    return
+            await asyncio.sleep(0.1)
+
+
 @pytest.fixture
 async def outside() -> AsyncIterator[WeightsServer]:
     async with WeightsServer(files={"m.gguf": MODEL, "o.gguf": OTHER}).running() as running:
@@ -107,6 +119,7 @@ async def house(tmp_path: Path, outside: WeightsServer) -> AsyncIterator[House]:
     made.certify()
     made.order()
     made.start()
+    await answered(made)
     yield made
     await made.stop()
 
@@ -245,18 +258,6 @@ async def test_a_mirror_that_cannot_be_trusted_is_said_with_the_remedy(
     assert told.state is WeightsState.FAILED
     assert "mirror.address" in (told.message or "")
     assert not outside.sent or what != "nobody there"
-
-
-async def answered(house: House) -> None:
-    """Return when the mirror shows a certificate of the house's authority of now."""
-    access = MirrorAccess(url=f"https://127.0.0.1:{house.port}", authority=house.authority.certificate.decode())
-    async with asyncio.timeout(20):
-        while True:
-            with suppress(aiohttp.ClientError):
-                async with open_mirror_session(access) as session, session.get(f"{access.url}/v1/source") as answer:
-                    assert answer.status == 401
-                    return
-            await asyncio.sleep(0.1)
 
 
 async def test_its_certificate_is_renewed_without_a_restart(house: House) -> None:
