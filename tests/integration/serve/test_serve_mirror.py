@@ -234,6 +234,21 @@ async def test_machines_tell_what_the_mirror_could_not_do(house: House, outside:
     assert not list((tmp_path / "one" / "blobs").iterdir())
 
 
+async def test_what_the_mirror_gives_up_while_it_is_read_is_told_at_once(
+    house: House, outside: WeightsServer, tmp_path: Path
+) -> None:
+    outside.pace = 0.1
+    wrong = WantedWeights(source=f"{outside.url}/o.gguf", sha256="0" * 64)
+    house.order(wrong)
+    async with house.machine(tmp_path / "one", TOKENS[0]) as one:
+        await one.want([wrong])
+        await come(lambda: 0 < one.status()[0].done < len(OTHER))
+        await come(lambda: one.status()[0].state is WeightsState.FAILED, seconds=10)
+        (told,) = one.status()
+    assert told.code is WeightsCode.DIGEST_MISMATCH
+    assert (told.message or "").startswith("The house's mirror: o.gguf came with SHA-256")
+
+
 @pytest.mark.parametrize("what", ["another authority", "a day behind", "another host", "nobody there"])
 async def test_a_mirror_that_cannot_be_trusted_is_said_with_the_remedy(
     house: House, tmp_path: Path, what: str, outside: WeightsServer

@@ -47,7 +47,7 @@ class Mirror:
         if file is None:
             raise _problem(web.HTTPServiceUnavailable, "This file is not listed yet.", headers=_RETRY)
         if job.state is WeightsState.FAILED:
-            raise _problem(web.HTTPServiceUnavailable, job.message or "It does not come.", headers=_RETRY)
+            raise _problem(web.HTTPFailedDependency, job.message or "It does not come.")
         size = size_of(job, file)
         tag = f'"{file.sha256 or file.git_sha1}"'
         start = _start(request, tag) if size is not None else 0  # a part of what has no known end has no name

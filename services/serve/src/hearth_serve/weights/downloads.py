@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hearth_api.wire.weights import SourceStatus, WantedWeights, WeightsCode, WeightsState
 from hearth_serve.logs import log
-from hearth_serve.weights.errors import WeightsError
+from hearth_serve.weights.errors import GivenUpError, WeightsError
 from hearth_serve.weights.fetch.http import Fetcher, Progress
 from hearth_serve.weights.remote import Listing, RemoteFile, source_key
 from hearth_serve.weights.resolve import Resolver
@@ -151,8 +151,10 @@ class Downloads:
             )
         async with self._slots:
             # A failure is told until bytes come again: a state that flickers helps nobody.
-            listing = await self.resolver.resolve(job.wanted, now=self.now())
-            await self._download(job, listing)
+            try:
+                await self._download(job, await self.resolver.resolve(job.wanted, now=self.now()))
+            except GivenUpError:  # while it was read there: asked once more, the mirror has the reason
+                await self._download(job, await self.resolver.resolve(job.wanted, now=self.now()))
         job.state, job.code, job.message = WeightsState.READY, None, None
         log.info("weights_ready", source=job.wanted.source, resolved=job.resolved, bytes=job.done)
 

@@ -22,6 +22,13 @@ class CutError(WeightsError):
         self.retry_after = retry_after
 
 
+class GivenUpError(WeightsError):
+    """Who hands the file over cannot bring it itself: asked what the source consists of, it says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(WeightsCode.DOWNLOAD_CUT, message, passing=True)
+
+
 def shown(count: int) -> str:
     """Return bytes for a person: decimal units, as disks and downloads are sold."""
     size = float(count)

@@ -13,13 +13,15 @@ from typing import BinaryIO
 import aiohttp
 
 from hearth_api.wire.weights import WeightsCode
-from hearth_serve.weights.errors import CutError, WeightsError, shown
+from hearth_serve.weights.errors import CutError, GivenUpError, WeightsError, shown
 from hearth_serve.weights.remote import RemoteFile
 
 _RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+|\*)$")
 _CHUNK = 1 << 20
 _HEAD = 512
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_GIVEN_UP = 424
+"""Failed Dependency: what the house's mirror answers for a file that does not come to it."""
 _NO_WEIGHTS = ("text/html", "application/xhtml+xml")
 
 
@@ -167,6 +169,8 @@ def refusal(status: int, name: str, *, host: str, retry_after: str | None = None
         )
     if status in {404, 410}:
         return WeightsError(WeightsCode.SOURCE_NOT_FOUND, f"{name}: {host} answered {status}: there is no such file.")
+    if status == _GIVEN_UP:
+        return GivenUpError(f"{name}: {host} answered {status}: it could not bring it.")
     if status in _BUSY:
         wait = float(retry_after) if retry_after is not None and retry_after.isdecimal() else None
         return CutError(f"{host} answered {status}.", retry_after=min(wait, 600) if wait is not None else None)
